@@ -1,0 +1,143 @@
+//! The header of a safetensors file: the one door to the safetensors crate.
+//!
+//! The crate judges offsets, sizes and dtypes. It accepts a name that stands twice, of which the last wins, so names are
+//! checked here: two programs must not see two models in one file.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use safetensors::tensor::{Metadata, TensorInfo as StInfo};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+
+use crate::error::{Error, Escaped, Result};
+use crate::limits::Limits;
+use crate::model::dtype::Dtype;
+use crate::model::tensor::TensorInfo;
+
+/// What a safetensors header says.
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// Tensors in the order of their data, each with its offset from the start of the data.
+    pub tensors: Vec<(TensorInfo, u64)>,
+    /// The free text of the file.
+    pub metadata: Option<HashMap<String, String>>,
+    /// Bytes of data.
+    pub data_len: u64,
+}
+
+impl Header {
+    /// Reads the JSON of a header. [CKP-1]
+    ///
+    /// # Errors
+    /// `Malformed` for what the format does not allow, `LimitExceeded` for what the limits do not.
+    pub fn parse(json: &[u8], limits: &Limits) -> Result<Self> {
+        let bad = |detail: String| Error::malformed("CKP-1", "safetensors header", detail);
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let seed = Entries { limits };
+        let (metadata, mut entries) = seed.deserialize(&mut deserializer).map_err(|e| bad(e.to_string()))?;
+        deserializer.end().map_err(|e| bad(e.to_string()))?;
+        entries.sort_by_key(|(_, info)| info.data_offsets);
+        let tensors = entries.iter().map(|(name, info)| tensor(name, info, limits)).collect::<Result<Vec<_>>>()?;
+        let data_len = Metadata::new(None, entries).map_err(|e| bad(e.to_string()))?.data_len() as u64;
+        Ok(Header { tensors, metadata, data_len })
+    }
+}
+
+fn tensor(name: &str, info: &StInfo, limits: &Limits) -> Result<(TensorInfo, u64)> {
+    let dtype = info.dtype.to_string();
+    let dtype = Dtype::from_name(&dtype).ok_or_else(|| {
+        Error::malformed("CKP-1", format!("tensor \"{}\"", Escaped(name)), format!("dtype {dtype} is not known"))
+    })?;
+    let shape = info.shape.iter().map(|d| *d as u64).collect();
+    let info = (TensorInfo { name: name.into(), dtype, shape }, info.data_offsets.0 as u64);
+    info.0.check(limits)?;
+    Ok(info)
+}
+
+/// A header for tensors laid end to end in this order, with its length before it and padded to 8 bytes. [CKP-2]
+pub(crate) fn encode(tensors: &[TensorInfo], metadata: Option<&HashMap<String, String>>) -> Result<Vec<u8>> {
+    let mut map = serde_json::Map::new();
+    if let Some(metadata) = metadata {
+        let sorted: std::collections::BTreeMap<_, _> = metadata.iter().collect();
+        map.insert("__metadata__".into(), serde_json::json!(sorted));
+    }
+    let mut at = 0u64;
+    for t in tensors {
+        let end = at + t.byte_len();
+        let entry = serde_json::json!({"dtype": t.dtype.name(), "shape": t.shape, "data_offsets": [at, end]});
+        map.insert(t.name.clone(), entry);
+        at = end;
+    }
+    let mut json = serde_json::to_vec(&map).map_err(|e| Error::Internal(format!("header: {e}")))?;
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut out = (json.len() as u64).to_le_bytes().to_vec();
+    out.extend(json);
+    Ok(out)
+}
+
+type Parsed = (Option<HashMap<String, String>>, Vec<(String, StInfo)>);
+
+struct Entries<'a> {
+    limits: &'a Limits,
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = Parsed;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Parsed, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map from names to tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Parsed, A::Error> {
+        use serde::de::Error as _;
+        let (mut metadata, mut entries, mut seen) = (None, Vec::new(), HashSet::new());
+        while let Some(name) = map.next_key::<String>()? {
+            if !seen.insert(name.clone()) {
+                return Err(A::Error::custom(format!("the name \"{}\" stands twice", Escaped(&name))));
+            }
+            if name == "__metadata__" {
+                metadata = Some(map.next_value::<UniqueMap>()?.0);
+                continue;
+            }
+            if entries.len() as u64 >= self.limits.tensors {
+                return Err(A::Error::custom(format!("more than {} tensors", self.limits.tensors)));
+            }
+            entries.push((name, map.next_value::<StInfo>()?));
+        }
+        Ok((metadata, entries))
+    }
+}
+
+/// Text by key, each key once.
+struct UniqueMap(HashMap<String, String>);
+
+impl<'de> serde::Deserialize<'de> for UniqueMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = UniqueMap;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from text to text")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<UniqueMap, A::Error> {
+                use serde::de::Error as _;
+                let mut out = HashMap::new();
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    if out.insert(key.clone(), value).is_some() {
+                        return Err(A::Error::custom(format!("the metadata key \"{}\" stands twice", Escaped(&key))));
+                    }
+                }
+                Ok(UniqueMap(out))
+            }
+        }
+        deserializer.deserialize_map(V)
+    }
+}

@@ -1,0 +1,108 @@
+//! Digests of a checkpoint's tensors: all, some, or those that a cache remembers. spec/guarantees.md, "The base".
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use crate::checkpoint::cache;
+use crate::checkpoint::reader::Checkpoint;
+use crate::error::{Error, Result};
+use crate::model::digest::{Digest, TensorDigester};
+use crate::model::identity::BaseIdentity;
+use crate::parallel::Workers;
+
+/// How much of a base is read to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BaseCheck {
+    /// Every byte, every time.
+    Full,
+    /// The touched tensors only.
+    Touched,
+    /// Every byte once; then a cache says that the files are as they were (device, inode, size, mtime and ctime).
+    #[default]
+    Cached,
+}
+
+impl FromStr for BaseCheck {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "full" => Ok(BaseCheck::Full),
+            "touched" => Ok(BaseCheck::Touched),
+            "cached" => Ok(BaseCheck::Cached),
+            _ => Err(Error::InvalidInput(format!("base check \"{text}\" is not known; use full, touched or cached"))),
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Digests every tensor: which checkpoint this is.
+    ///
+    /// # Errors
+    /// `Io` where reading fails or a file was changed meanwhile.
+    pub fn identity(&self, workers: &Workers) -> Result<BaseIdentity> {
+        self.identity_with(BaseCheck::Full, &|_| true, workers)
+    }
+
+    /// Digests as much as `check` asks for; `touched` says which tensors a pack touches.
+    ///
+    /// # Errors
+    /// `Io` where reading fails or a file was changed meanwhile.
+    pub fn identity_with(
+        &self,
+        check: BaseCheck,
+        touched: &dyn Fn(&str) -> bool,
+        workers: &Workers,
+    ) -> Result<BaseIdentity> {
+        let mut known: BTreeMap<&str, Digest> = BTreeMap::new();
+        if check == BaseCheck::Cached {
+            for file in &self.files {
+                let digests = cache::load(file.bytes.stamp(), file.order.len()).unwrap_or_default();
+                known.extend(file.order.iter().map(|t| t.name.as_str()).zip(digests));
+            }
+        }
+        let wanted = |name: &str| !known.contains_key(name) && (check != BaseCheck::Touched || touched(name));
+        let fresh = self.digests(&wanted, workers)?;
+        let digest = |name: &str| known.get(name).or_else(|| fresh.get(name)).copied();
+        if check == BaseCheck::Cached && !fresh.is_empty() {
+            for file in &self.files {
+                let all: Option<Vec<Digest>> = file.order.iter().map(|t| digest(&t.name)).collect();
+                if let Some(all) = all {
+                    cache::store(file.bytes.stamp(), &all);
+                }
+            }
+        }
+        Ok(BaseIdentity::new(self.tensors().map(|info| (info.clone(), digest(&info.name)))))
+    }
+
+    /// Digests of the tensors that are wanted, in pieces that all threads share.
+    fn digests(&self, wanted: &dyn Fn(&str) -> bool, workers: &Workers) -> Result<BTreeMap<&str, Digest>> {
+        let infos: Vec<_> = self.tensors().filter(|t| wanted(&t.name)).collect();
+        let mut pieces = Vec::new();
+        for (t, info) in infos.iter().enumerate() {
+            pieces.extend((0..TensorDigester::new(info.byte_len()).pieces()).map(|p| (t, p)));
+        }
+        workers.progress().stage("checking the base", infos.iter().map(|t| t.byte_len()).sum());
+        let done = workers.for_each(pieces.len(), Vec::new, |values: &mut Vec<(usize, [u8; 32])>, i| {
+            let Some((info, p)) = pieces.get(i).and_then(|(t, p)| infos.get(*t).map(|info| (info, *p))) else {
+                return Ok(());
+            };
+            let start = p * TensorDigester::PIECE;
+            let end = (start + TensorDigester::PIECE).min(info.byte_len());
+            let bytes = self.bytes(&info.name, start..end)?;
+            values.push((i, TensorDigester::new(info.byte_len()).piece(p, &bytes)));
+            workers.progress().advance(end - start);
+            Ok(())
+        })?;
+        self.check_unchanged()?;
+        let mut values: Vec<_> = done.into_iter().flatten().collect();
+        values.sort_unstable_by_key(|(i, _)| *i);
+        let mut values = values.into_iter().map(|(_, value)| value);
+        let digest_of = |info: &crate::model::tensor::TensorInfo, values: &mut dyn Iterator<Item = [u8; 32]>| {
+            let digester = TensorDigester::new(info.byte_len());
+            let own: Vec<_> = values.take(digester.pieces() as usize).collect();
+            digester.finish(&own)
+        };
+        Ok(infos.into_iter().map(|info| (info.name.as_str(), digest_of(info, &mut values))).collect())
+    }
+}

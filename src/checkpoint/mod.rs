@@ -1,0 +1,13 @@
+//! Where tensors come from and go: safetensors files and Hugging Face folders. Knows nothing about packs.
+
+mod cache;
+mod folder;
+mod header;
+mod identity;
+mod mmap;
+pub(crate) mod output;
+pub(crate) mod plan;
+mod reader;
+
+pub use identity::BaseCheck;
+pub use reader::Checkpoint;

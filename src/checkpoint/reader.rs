@@ -1,0 +1,213 @@
+//! A checkpoint as a set of named tensors, whatever files they are in.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::folder::{self, Folder};
+use crate::checkpoint::header::Header;
+use crate::checkpoint::mmap::FileBytes;
+use crate::error::{Error, Escaped, Result};
+use crate::limits::Limits;
+use crate::model::tensor::TensorInfo;
+
+/// A base or fine-tuned model on disk: one `.safetensors` file or a Hugging Face folder. Never modified.
+#[derive(Debug)]
+pub struct Checkpoint {
+    root: PathBuf,
+    is_folder: bool,
+    pub(crate) files: Vec<CheckpointFile>,
+    pub(crate) index: Option<String>,
+    tensors: BTreeMap<String, Place>,
+}
+
+/// One safetensors file.
+#[derive(Debug)]
+pub(crate) struct CheckpointFile {
+    pub name: String,
+    pub bytes: FileBytes,
+    /// The length field and the header, as they are in the file.
+    pub head: Vec<u8>,
+    pub metadata: Option<HashMap<String, String>>,
+    /// Tensors in the order of their data.
+    pub order: Vec<TensorInfo>,
+}
+
+/// Where a tensor's data is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub info: TensorInfo,
+    pub file: usize,
+    /// From the start of the file.
+    pub offset: u64,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint that is read by system calls.
+    ///
+    /// # Errors
+    /// `Io` for what is missing or unreadable, `Malformed` for what is no checkpoint.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_files(path.as_ref(), FileBytes::open)
+    }
+
+    /// Opens a checkpoint whose files are mapped into memory: the fast way.
+    ///
+    /// # Safety
+    /// Nobody may change the files while the value lives: one that shrinks kills the process, one that is overwritten
+    /// changes bytes that were already checked. Replacing a file by rename is harmless.
+    #[expect(unsafe_code, reason = "mapping a file is the caller's promise that it stays as it is")]
+    pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
+        // SAFETY: the caller makes the promise that `FileBytes::map` asks for.
+        Self::open_files(path.as_ref(), |file| unsafe { FileBytes::map(file) })
+    }
+
+    fn open_files(root: &Path, open: impl Fn(&Path) -> Result<FileBytes>) -> Result<Self> {
+        let is_folder = std::fs::metadata(root).map_err(|e| Error::io(root, e))?.is_dir();
+        let (names, index) = if is_folder {
+            let folder = Folder::open(root)?;
+            (folder.weights.into_iter().map(|n| (n.clone(), root.join(n))).collect(), folder.index)
+        } else {
+            let name = root.file_name().map_or("model.safetensors".into(), |n| n.to_string_lossy().into_owned());
+            (vec![(name, root.to_owned())], None)
+        };
+        let limits = Limits::default();
+        let mut files = Vec::new();
+        for (name, path) in names {
+            files.push(read_file(name, open(&path)?, &limits).map_err(|e| e.in_file(&path))?);
+        }
+        let tensors = gather(&files, &limits).map_err(|e| e.in_file(root))?;
+        if let Some((name, map)) = &index {
+            check_index(map, &tensors, &files).map_err(|e| e.in_file(&root.join(name)))?;
+        }
+        let index = index.map(|(name, _)| name);
+        Ok(Checkpoint { root: root.to_owned(), is_folder, files, index, tensors })
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether this is a folder, with files beside the weights.
+    pub fn is_folder(&self) -> bool {
+        self.is_folder
+    }
+
+    /// All tensors, by name in byte order.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
+        self.tensors.values().map(|place| &place.info)
+    }
+
+    /// One tensor's dtype and shape.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name).map(|place| &place.info)
+    }
+
+    pub(crate) fn place(&self, name: &str) -> Option<&Place> {
+        self.tensors.get(name)
+    }
+
+    /// Bytes of the weight files, headers included: the denominator of a pack's size.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.bytes.len()).sum()
+    }
+
+    /// A range of a tensor's bytes, counted from its start: borrowed where the file is mapped.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an unknown name or a range past the end; `Io` where reading fails or the file was changed.
+    pub fn bytes(&self, name: &str, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let place = self.tensors.get(name);
+        let place = place.filter(|p| range.start <= range.end && range.end <= p.info.byte_len());
+        let Some(place) = place else {
+            let detail = format!("no bytes {range:?} of a tensor \"{}\"", Escaped(name));
+            return Err(Error::InvalidInput(detail));
+        };
+        self.at(place, range)
+    }
+
+    pub(crate) fn at(&self, place: &Place, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let file = self.files.get(place.file).ok_or_else(|| Error::Internal("a tensor without a file".into()))?;
+        file.bytes.bytes(place.offset + range.start..place.offset + range.end)
+    }
+
+    /// Files of the folder that are not weights, by name; none for a single file.
+    pub fn companions(&self) -> Result<Vec<(String, PathBuf)>> {
+        if self.is_folder { folder::companions(&self.root) } else { Ok(Vec::new()) }
+    }
+
+    /// The weight files and, where there is one, the index.
+    pub(crate) fn own_paths(&self) -> Vec<PathBuf> {
+        let index = self.index.iter().map(|name| self.root.join(name));
+        self.files.iter().map(|f| f.bytes.path().to_owned()).chain(index).collect()
+    }
+
+    /// Fails when a file was changed since it was opened, as far as the system shows it.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        self.files.iter().try_for_each(|f| f.bytes.check_unchanged())
+    }
+}
+
+fn read_file(name: String, bytes: FileBytes, limits: &Limits) -> Result<CheckpointFile> {
+    let bad = |detail: String| Error::malformed("CKP-1", "safetensors file", detail);
+    if bytes.len() < 8 {
+        return Err(bad(format!("has {} bytes, too few for a header", bytes.len())));
+    }
+    let len: [u8; 8] = bytes.bytes(0..8)?.as_ref().try_into().map_err(|_| bad("has no header".into()))?;
+    let len = u64::from_le_bytes(len);
+    if len > bytes.len() - 8 {
+        return Err(bad(format!(
+            "says its header has {len} bytes, but {} are left; is it cut, or no safetensors file?",
+            bytes.len() - 8
+        )));
+    }
+    Limits::check("safetensors header size in bytes", len, limits.header_bytes)?;
+    let head = bytes.bytes(0..8 + len)?.into_owned();
+    let header = Header::parse(&head[8..], limits)?;
+    let data = bytes.len() - 8 - len;
+    if header.data_len != data {
+        return Err(bad(format!("has {data} bytes of data, its header says {}", header.data_len)));
+    }
+    let order = header.tensors.into_iter().map(|(info, _)| info).collect();
+    Ok(CheckpointFile { name, bytes, head, metadata: header.metadata, order })
+}
+
+/// All tensors of all files; a name in two files is refused. [CKP-5]
+fn gather(files: &[CheckpointFile], limits: &Limits) -> Result<BTreeMap<String, Place>> {
+    let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
+    for (i, file) in files.iter().enumerate() {
+        let mut offset = file.head.len() as u64;
+        for info in &file.order {
+            let place = Place { info: info.clone(), file: i, offset };
+            offset += info.byte_len();
+            if let Some(other) = tensors.insert(info.name.clone(), place) {
+                let first = files.get(other.file).map_or("", |f| &f.name);
+                let detail = format!("is in both \"{}\" and \"{}\"", Escaped(first), Escaped(&file.name));
+                return Err(Error::malformed("CKP-5", format!("tensor \"{}\"", Escaped(&info.name)), detail));
+            }
+        }
+    }
+    Limits::check("number of tensors", tensors.len() as u64, limits.tensors)?;
+    Ok(tensors)
+}
+
+/// Every tensor that an index names is in the file that it names. [CKP-4]
+fn check_index(
+    map: &BTreeMap<String, String>,
+    tensors: &BTreeMap<String, Place>,
+    files: &[CheckpointFile],
+) -> Result<()> {
+    for (name, file) in map {
+        let found = tensors.get(name).and_then(|p| files.get(p.file)).map(|f| f.name.as_str());
+        if found != Some(file) {
+            let detail = match found {
+                Some(other) => format!("is said to be in \"{}\", but is in \"{}\"", Escaped(file), Escaped(other)),
+                None => format!("is said to be in \"{}\", but is not there", Escaped(file)),
+            };
+            return Err(Error::malformed("CKP-4", format!("tensor \"{}\"", Escaped(name)), detail));
+        }
+    }
+    Ok(())
+}

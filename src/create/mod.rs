@@ -1,0 +1,217 @@
+//! Journey one: base and fine-tuned model → pack.
+//!
+//! The task vector is never held: each stage reads both checkpoints block by block, as often as it needs to, and what it
+//! keeps between blocks is a few numbers a block. spec/numbers.md has the arithmetic.
+
+mod encode;
+mod localize;
+mod options;
+mod pairs;
+mod values;
+
+use std::io::BufWriter;
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::output::{OutputFile, refuse_input};
+use crate::error::{Error, Result};
+use crate::format::header::Header;
+use crate::format::manifest::{Manifest, Origin};
+use crate::model::digest::Digest;
+use crate::pack::writer::PackWriter;
+
+pub use options::{CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
+
+use encode::Encoder;
+use localize::Localized;
+use pairs::Pairs;
+use values::Quantizer;
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Created {
+    /// The digest that names the file.
+    pub id: Digest,
+    /// The digest of what it decodes to.
+    pub content: Digest,
+    /// Bytes of the pack.
+    pub pack_bytes: u64,
+    /// Bytes of the fine-tuned checkpoint's weight files.
+    pub fine_tuned_bytes: u64,
+    /// Tensors with a delta in the pack.
+    pub touched: usize,
+    /// n: elements of the included float tensors.
+    pub candidates: u64,
+    /// How many of those differ (exact: units of all tensors that differ).
+    pub changed: u64,
+    /// k: positions kept.
+    pub kept: u64,
+    /// The share of the task vector's squared norm that the kept elements hold.
+    pub energy: f64,
+    /// The pack's gain.
+    pub gain: f32,
+    /// Whether the pack gives back the fine-tuned checkpoint bit for bit.
+    pub exact: bool,
+    /// Positions of a given mask at which nothing changed.
+    pub unchanged_in_mask: u64,
+    /// Tensors that only the fine-tuned checkpoint has, or has in another shape, and that the pack carries.
+    pub carried: Vec<String>,
+    /// Such tensors that the pack leaves out.
+    pub skipped: Vec<String>,
+    /// Tensors that only the base has; they stay as they are.
+    pub only_in_base: Vec<String>,
+    /// Companion files that differ from the base's, which a pack does not hold.
+    pub companions: Vec<String>,
+}
+
+/// Makes a pack of the difference between two checkpoints and writes it to `out`.
+///
+/// # Errors
+/// `InvalidInput` for options that contradict each other, a glob that matches nothing, or an output that is an input;
+/// `Refused` for an output that exists, checkpoints that differ in more than values, and deltas that are no numbers;
+/// `Io` and `Malformed` as the checkpoints give them.
+pub fn create(base: &Checkpoint, fine_tuned: &Checkpoint, out: &Path, options: &CreateOptions) -> Result<Created> {
+    let inputs: Vec<_> = [base.own_paths(), fine_tuned.own_paths(), options.input_paths()].concat();
+    refuse_input(out, inputs.iter().map(|p| p.as_path()))?;
+    let output = OutputFile::create(out, options.force)?;
+    let created = {
+        let writer = BufWriter::new(output.file());
+        let (writer, created) = write(base, fine_tuned, writer, out, options)?;
+        writer.into_inner().map_err(|e| Error::io(out, e.into_error()))?;
+        created
+    };
+    output.commit()?;
+    Ok(created)
+}
+
+/// Does everything but keep the pack: what [`create`] would report, and how large the pack would be.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_dry(base: &Checkpoint, fine_tuned: &Checkpoint, options: &CreateOptions) -> Result<Created> {
+    let sink = Counting::default();
+    write(base, fine_tuned, sink, Path::new("-"), options).map(|(_, created)| created)
+}
+
+fn write<W: std::io::Write + std::io::Seek>(
+    base: &Checkpoint,
+    fine_tuned: &Checkpoint,
+    out: W,
+    path: &Path,
+    options: &CreateOptions,
+) -> Result<(W, Created)> {
+    options.check()?;
+    let identity = base.identity(&options.workers)?;
+    let pairs = Pairs::of(base, fine_tuned, &identity, options)?;
+    let localized = Localized::of(&pairs, options)?;
+    let quantizer = Quantizer::fit(&pairs, &localized, options)?;
+    let writer = PackWriter::new(out, path.to_owned())?;
+    let encoder = Encoder { pairs: &pairs, localized: &localized, quantizer: &quantizer, options };
+    let (writer, encoded) = encoder.run(writer)?;
+    fine_tuned.check_unchanged()?;
+    base.check_unchanged()?;
+    let base_digest = identity.digest().ok_or_else(|| Error::Internal("a base without a digest".into()))?;
+    let content = encoded.content_id(base_digest, quantizer.gain);
+    let result = encoded.result();
+    let (touched, kept) = (encoded.rows.len(), encoded.kept);
+    let manifest = Manifest {
+        tool: concat!("stitchpack ", env!("CARGO_PKG_VERSION")).into(),
+        base: base_digest.0,
+        content: content.0,
+        result: options.record_result.then_some(result.0),
+        exact: matches!(options.method, Method::Exact),
+        gain: quantizer.gain,
+        block_log2: options::BLOCK_LOG2,
+        origin: origin(&pairs, &localized, options),
+        notes: options.notes.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        tensors: encoded.rows,
+        payloads: Vec::new(),
+        tables: Vec::new(),
+    };
+    let (out, header) = writer.finish(manifest)?;
+    Ok((out, report(&header, content, fine_tuned, &pairs, &localized, &quantizer, options, (touched, kept))?))
+}
+
+fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Origin {
+    let (localizer, scope, density, rescale) = match &options.method {
+        Method::Exact => ("exact", "", (0, 0), "none"),
+        Method::Lossy(l) => {
+            let (localizer, density) = match &l.localizer {
+                Localizer::Magnitude => ("magnitude", l.density.fraction()),
+                Localizer::Scores(_) => ("scores", l.density.fraction()),
+                Localizer::Mask(_) => ("mask", (0, 0)),
+            };
+            let scope = if localizer == "mask" { "" } else { l.scope.name() };
+            (localizer, scope, density, l.rescale.name())
+        }
+    };
+    Origin {
+        localizer: localizer.into(),
+        scope: scope.into(),
+        density,
+        candidates: pairs.candidates(),
+        rescale: rescale.into(),
+        energy: localized.energy(),
+        include: options.include.clone(),
+        exclude: options.exclude.clone(),
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn report(
+    header: &Header,
+    content: Digest,
+    fine_tuned: &Checkpoint,
+    pairs: &Pairs,
+    localized: &Localized,
+    quantizer: &Quantizer,
+    options: &CreateOptions,
+    (touched, kept): (usize, u64),
+) -> Result<Created> {
+    let exact = matches!(options.method, Method::Exact);
+    Ok(Created {
+        id: header.id,
+        content,
+        pack_bytes: header.file_len,
+        fine_tuned_bytes: fine_tuned.file_bytes(),
+        touched,
+        candidates: pairs.candidates(),
+        changed: if exact { kept } else { localized.changed },
+        kept,
+        energy: localized.energy(),
+        gain: quantizer.gain,
+        exact: exact && pairs.is_whole(),
+        unchanged_in_mask: localized.unchanged_in_mask,
+        carried: pairs.carried.iter().map(|t| t.name.clone()).collect(),
+        skipped: pairs.skipped.clone(),
+        only_in_base: pairs.only_in_base.clone(),
+        companions: pairs.differing_companions()?,
+    })
+}
+
+/// Counts what is written and where, and keeps nothing.
+#[derive(Default)]
+struct Counting {
+    at: u64,
+}
+
+impl std::io::Write for Counting {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::io::Seek for Counting {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        if let std::io::SeekFrom::Start(at) = to {
+            self.at = at;
+        }
+        Ok(self.at)
+    }
+}

@@ -1,0 +1,239 @@
+//! What a person may choose when a pack is made.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::method::density::Density;
+use crate::model::delta::{Groups, ValueKind};
+use crate::parallel::Workers;
+
+/// log2 of the units in a block: half a megabyte of bf16, so that a block fits a core's cache and still gives its codecs
+/// enough to learn from.
+pub(crate) const BLOCK_LOG2: u8 = 18;
+
+/// How [`create`](crate::create()) makes a pack.
+#[derive(Debug)]
+pub struct CreateOptions {
+    /// Exact or lossy, and how.
+    pub method: Method,
+    /// Globs; when there are any, only tensors that match one take part.
+    pub include: Vec<String>,
+    /// Globs; tensors that match one do not take part.
+    pub exclude: Vec<String>,
+    /// Round fine-tuned values to the base's dtype where the dtypes differ.
+    pub cast: bool,
+    /// What to do with tensors that only the fine-tuned checkpoint has, or has in another shape.
+    pub new_tensors: NewTensors,
+    /// What to write on the pack.
+    pub notes: BTreeMap<String, String>,
+    /// Replace an output that exists.
+    pub force: bool,
+    /// Record the digest of the touched tensors when the pack is applied alone.
+    pub record_result: bool,
+    /// Threads and progress.
+    pub workers: Workers,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        CreateOptions {
+            method: Method::Lossy(Lossy::default()),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            cast: false,
+            new_tensors: NewTensors::default(),
+            notes: BTreeMap::new(),
+            force: false,
+            record_result: true,
+            workers: Workers::default(),
+        }
+    }
+}
+
+impl CreateOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        let Method::Lossy(lossy) = &self.method else { return Ok(()) };
+        if lossy.values == ValueKind::Step {
+            return Err(Error::InvalidInput("steps are what an exact pack has; choose another value kind".into()));
+        }
+        if lossy.groups == Groups::Row && !lossy.values.has_scale() {
+            return Err(Error::InvalidInput(format!("{} values have no scale to group by row", lossy.values)));
+        }
+        if let Rescale::Factor(x) = lossy.rescale {
+            if !(x.is_finite() && x > 0.0) {
+                return Err(Error::InvalidInput(format!("rescale factor {x} is not a positive number")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Score and mask files, which an output must not replace.
+    pub(crate) fn input_paths(&self) -> Vec<PathBuf> {
+        match &self.method {
+            Method::Lossy(Lossy { localizer: Localizer::Scores(file) | Localizer::Mask(file), .. }) => file.own_paths(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Exact or lossy.
+#[derive(Debug)]
+pub enum Method {
+    /// Steps for every unit that differs, in every dtype.
+    Exact,
+    /// A mask, and quantized deltas for the kept positions.
+    Lossy(Lossy),
+}
+
+/// How a lossy pack is made.
+#[derive(Debug)]
+pub struct Lossy {
+    /// The share of elements to keep; a given mask overrides it.
+    pub density: Density,
+    /// What chooses the positions.
+    pub localizer: Localizer,
+    /// Among which elements the top k is taken.
+    pub scope: Scope,
+    /// How kept deltas are stored.
+    pub values: ValueKind,
+    /// Which positions share a scale.
+    pub groups: Groups,
+    /// What the pack's gain makes up for.
+    pub rescale: Rescale,
+}
+
+impl Default for Lossy {
+    /// Density 1 %, magnitude, global, signs with a scale a tensor, energy.
+    fn default() -> Self {
+        Lossy {
+            density: "0.01".parse().unwrap_or(Density::ALL),
+            localizer: Localizer::Magnitude,
+            scope: Scope::default(),
+            values: ValueKind::Sign,
+            groups: Groups::Tensor,
+            rescale: Rescale::Energy,
+        }
+    }
+}
+
+/// What chooses the positions.
+#[derive(Debug)]
+pub enum Localizer {
+    /// The largest |fine-tuned − base| (the paper's dataless variant).
+    Magnitude,
+    /// The largest scores: a checkpoint with the names and shapes of the base's float tensors.
+    Scores(Checkpoint),
+    /// A mask as given: BOOL or U8 tensors by name; what is not 0 is kept, a tensor that is not there keeps nothing.
+    Mask(Checkpoint),
+}
+
+/// Among which elements the top k is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// All included float tensors together (the paper's).
+    #[default]
+    Global,
+    /// Each tensor for itself.
+    Tensor,
+}
+
+impl Scope {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Global => "global",
+            Scope::Tensor => "tensor",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "global" => Ok(Scope::Global),
+            "tensor" => Ok(Scope::Tensor),
+            _ => Err(Error::InvalidInput(format!("scope \"{text}\" is not known; use global or tensor"))),
+        }
+    }
+}
+
+/// What the gain of a pack makes up for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rescale {
+    /// Nothing: gain 1.
+    None,
+    /// The kept part gets the 2-norm of the task vector.
+    Energy,
+    /// The kept part gets the 1-norm of the task vector.
+    L1,
+    /// A factor as given.
+    Factor(f32),
+}
+
+impl Rescale {
+    /// The name in a manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rescale::None => "none",
+            Rescale::Energy => "energy",
+            Rescale::L1 => "l1",
+            Rescale::Factor(_) => "factor",
+        }
+    }
+
+    /// What a value kind is rescaled by when nothing is said: float kinds store the delta itself and are left alone, the
+    /// quantized kinds get the task vector's norm.
+    pub fn default_for(kind: ValueKind) -> Self {
+        match kind {
+            ValueKind::Step | ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16 => Rescale::None,
+            _ => Rescale::Energy,
+        }
+    }
+}
+
+impl FromStr for Rescale {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || Error::InvalidInput(format!("rescale \"{text}\" is not none, energy, l1 or a positive number"));
+        match text {
+            "none" => Ok(Rescale::None),
+            "energy" => Ok(Rescale::Energy),
+            "l1" => Ok(Rescale::L1),
+            number => match number.parse::<f32>() {
+                Ok(x) if x.is_finite() && x > 0.0 => Ok(Rescale::Factor(x)),
+                _ => Err(bad()),
+            },
+        }
+    }
+}
+
+/// What happens to tensors that only the fine-tuned checkpoint has, or has in another shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewTensors {
+    /// An error that lists them.
+    #[default]
+    Refuse,
+    /// They go into the pack whole.
+    Carry,
+    /// They are left out.
+    Skip,
+}
+
+impl FromStr for NewTensors {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "refuse" => Ok(NewTensors::Refuse),
+            "carry" => Ok(NewTensors::Carry),
+            "skip" => Ok(NewTensors::Skip),
+            _ => Err(Error::InvalidInput(format!("new tensors \"{text}\" is not refuse, carry or skip"))),
+        }
+    }
+}

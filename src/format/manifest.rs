@@ -1,0 +1,326 @@
+//! The part that names tensors: spec/format.md, "Manifest". The one door to bincode.
+//!
+//! The bytes are written out in the spec field by field; bincode with fixed-width little-endian integers happens to write
+//! them so.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::compress;
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::model::delta::{Groups, ValueKind};
+use crate::model::digest::Digest;
+use crate::model::dtype::Dtype;
+use crate::model::tensor::TensorInfo;
+
+/// bincode's own limit is a type parameter; ours are checked before it.
+const DECODE_LIMIT: usize = 1 << 30;
+
+/// Most decoded bytes of a manifest for each stored one. [MAN-6]
+const MOST_PER_BYTE: usize = 256;
+
+/// What a pack is and what is in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The program that wrote the pack, and its version.
+    pub tool: String,
+    /// Digest of the whole checkpoint that the pack is bound to. [BAS-1]
+    pub base: [u8; 32],
+    /// Digest of what the pack decodes to. [CID-1]
+    pub content: [u8; 32],
+    /// Digest of the touched tensors when the pack is applied alone, where it is recorded. [RES-1]
+    pub result: Option<[u8; 32]>,
+    /// Whether applying the pack alone gives the fine-tuned checkpoint, bit for bit.
+    pub exact: bool,
+    /// The factor g of every delta; positive and finite.
+    pub gain: f32,
+    /// log2 of the units in a block, from 10 to 20.
+    pub block_log2: u8,
+    /// How the pack was made; for people, no reader depends on it.
+    pub origin: Origin,
+    /// What the maker wrote on it: keys ascending, each once.
+    pub notes: Vec<(String, String)>,
+    /// The touched tensors, by name in byte order.
+    pub tensors: Vec<TensorRow>,
+    /// The sections of block payloads, in the order of the file.
+    pub payloads: Vec<SectionRow>,
+    /// The sections of tables, after those.
+    pub tables: Vec<SectionRow>,
+}
+
+/// How a pack was made.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// `exact`, `magnitude`, `scores` or `mask`.
+    pub localizer: String,
+    /// `global` or `tensor`; empty where there was nothing to choose.
+    pub scope: String,
+    /// The density that was asked for, as a fraction; 0/0 where none was.
+    pub density: (u64, u64),
+    /// n: elements that could have been kept.
+    pub candidates: u64,
+    /// `none`, `energy`, `l1` or `factor`.
+    pub rescale: String,
+    /// The share of the task vector's squared norm that the kept elements hold, before quantizing.
+    pub energy: f64,
+    /// Globs that tensors had to match.
+    pub include: Vec<String>,
+    /// Globs that tensors had not to match.
+    pub exclude: Vec<String>,
+}
+
+/// One touched tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorRow {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// Its dtype's code. [DTY-1]
+    pub dtype: u8,
+    /// Its dimensions.
+    pub shape: Vec<u64>,
+    /// Where its delta is.
+    pub delta: DeltaRow,
+}
+
+/// The delta of a touched tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeltaRow {
+    /// A delta of its own.
+    Own(OwnDelta),
+    /// The same base bytes and the same delta as an earlier row, which has one of its own. [TEN-5]
+    SameAs(u32),
+}
+
+/// A delta with bytes of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnDelta {
+    /// Digest of the base's bytes of this tensor; none where the tensor is carried whole. [TEN-6]
+    pub base: Option<[u8; 32]>,
+    /// Code of the value kind. [VAL-1]
+    pub kind: u8,
+    /// 0: one scale for the tensor; 1: one a row.
+    pub groups: u8,
+    /// Units kept.
+    pub kept: u64,
+    /// Bytes of its table.
+    pub table_len: u64,
+    /// Bytes of its blocks.
+    pub payload_len: u64,
+}
+
+/// One section: a byte range with a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionRow {
+    /// Bytes as stored.
+    pub len: u64,
+    /// Bytes decoded; the same number where it is stored plain.
+    pub raw_len: u64,
+    /// Digest of the bytes as stored.
+    pub digest: [u8; 32],
+}
+
+impl TensorRow {
+    /// Name, dtype and shape. [DTY-1]
+    pub fn info(&self) -> Result<TensorInfo> {
+        let dtype = Dtype::from_code(self.dtype).ok_or_else(|| Error::Unsupported {
+            what: "dtype code".into(),
+            found: self.dtype.into(),
+            known: 22,
+        })?;
+        Ok(TensorInfo { name: self.name.clone(), dtype, shape: self.shape.clone() })
+    }
+}
+
+impl OwnDelta {
+    /// The value kind. [VAL-1]
+    pub fn kind(&self) -> Result<ValueKind> {
+        ValueKind::from_code(self.kind).ok_or_else(|| Error::Unsupported {
+            what: "value kind".into(),
+            found: self.kind.into(),
+            known: ValueKind::newest().into(),
+        })
+    }
+
+    /// Which positions share a scale. [TEN-7]
+    pub fn groups(&self) -> Result<Groups> {
+        match self.groups {
+            0 => Ok(Groups::Tensor),
+            1 => Ok(Groups::Row),
+            found => Err(Error::Unsupported { what: "scale grouping".into(), found: found.into(), known: 1 }),
+        }
+    }
+}
+
+impl Manifest {
+    /// The bytes of the manifest, before any compression.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        bincode::serde::encode_to_vec(self, config()).map_err(|e| Error::Internal(format!("manifest: {e}")))
+    }
+
+    /// The bytes to store, which are a zstd frame where that is smaller. [MAN-1]
+    pub fn to_stored(&self) -> Result<(Vec<u8>, usize)> {
+        let raw = self.encode()?;
+        let raw_len = raw.len();
+        let frame = compress::smaller(&raw).filter(|frame| raw_len <= frame.len().saturating_mul(MOST_PER_BYTE));
+        Ok((frame.unwrap_or(raw), raw_len))
+    }
+
+    /// Reads a manifest from its stored bytes, whose digest has been checked.
+    pub fn from_stored(stored: &[u8], raw_len: u32, limits: &Limits) -> Result<Self> {
+        Limits::check("manifest size in bytes", raw_len.into(), limits.manifest_bytes)?;
+        if stored.len() == raw_len as usize {
+            return Self::decode(stored, limits);
+        }
+        // Memory has to be earned: a few bytes cannot claim a manifest of many megabytes. [MAN-6]
+        if raw_len as usize > stored.len().saturating_mul(MOST_PER_BYTE) {
+            let detail =
+                format!("claims {raw_len} bytes from {}, at most {MOST_PER_BYTE} each are allowed", stored.len());
+            return Err(Error::malformed("MAN-6", "manifest", detail));
+        }
+        let raw = compress::expand(stored, raw_len as usize).map_err(|e| e.within("manifest"))?;
+        Self::decode(&raw, limits)
+    }
+
+    /// Reads a manifest from all of `raw`, and checks that it is the only encoding of what it says. [MAN-2]
+    pub fn decode(raw: &[u8], limits: &Limits) -> Result<Self> {
+        let bad = |detail: String| Error::malformed("MAN-2", "manifest", detail);
+        let (manifest, used): (Manifest, usize) =
+            bincode::serde::decode_from_slice(raw, config()).map_err(|e| bad(format!("cannot be read: {e}")))?;
+        if used != raw.len() {
+            return Err(bad(format!("ends after {used} bytes, but {} are there", raw.len())));
+        }
+        manifest.check(limits)?;
+        if manifest.encode()? != raw {
+            return Err(bad("is not in its one encoding".into()));
+        }
+        Ok(manifest)
+    }
+
+    /// Everything that can be judged without the sections.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<()> {
+        Limits::check("number of tensors", self.tensors.len() as u64, limits.tensors)?;
+        if !(self.gain.is_finite() && self.gain > 0.0) {
+            let detail =
+                format!("gain is {} (bits {:#010x}), must be positive and finite", self.gain, self.gain.to_bits());
+            return Err(Error::malformed("MAN-3", "manifest", detail));
+        }
+        if !(10..=20).contains(&self.block_log2) {
+            let detail = format!("block size is 2^{}, must be from 2^10 to 2^20", self.block_log2);
+            return Err(Error::malformed("MAN-4", "manifest", detail));
+        }
+        self.check_notes(limits)?;
+        self.check_tensors(limits)?;
+        self.check_sections(limits)
+    }
+
+    fn check_notes(&self, limits: &Limits) -> Result<()> {
+        Limits::check("number of notes", self.notes.len() as u64, limits.notes)?;
+        let bytes = self
+            .notes
+            .iter()
+            .fold(0u64, |sum, (k, v)| sum.saturating_add(k.len() as u64).saturating_add(v.len() as u64));
+        Limits::check("size of the notes in bytes", bytes, limits.notes_bytes)?;
+        let pairs = self.notes.iter().zip(self.notes.iter().skip(1));
+        if let Some((_, b)) = pairs.into_iter().find(|(a, b)| a.0 >= b.0) {
+            let detail = format!("note \"{}\" is not after the one before it", crate::error::Escaped(&b.0));
+            return Err(Error::malformed("MAN-5", "manifest", detail));
+        }
+        Ok(())
+    }
+
+    fn check_tensors(&self, limits: &Limits) -> Result<()> {
+        let mut previous: Option<&TensorRow> = None;
+        for (i, row) in self.tensors.iter().enumerate() {
+            let info = row.info()?;
+            info.check(limits)?;
+            let place = || format!("tensor \"{}\"", crate::error::Escaped(&row.name));
+            if previous.is_some_and(|p| p.name >= row.name) {
+                let detail = format!("row {i} is not after the row before it, in byte order of names");
+                return Err(Error::malformed("TEN-4", place(), detail));
+            }
+            previous = Some(row);
+            match &row.delta {
+                DeltaRow::Own(own) => {
+                    check_own(own, &info, self.exact, self.block_log2).map_err(|e| e.within(&place()))?
+                }
+                DeltaRow::SameAs(earlier) => self.check_same(i, *earlier).map_err(|e| e.within(&place()))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A row that borrows another's delta. [TEN-5]
+    fn check_same(&self, i: usize, earlier: u32) -> Result<()> {
+        let (row, other) = (self.tensors.get(i), self.tensors.get(earlier as usize));
+        let fits = (earlier as usize) < i
+            && row
+                .zip(other)
+                .is_some_and(|(a, b)| a.dtype == b.dtype && a.shape == b.shape && matches!(b.delta, DeltaRow::Own(_)));
+        if fits {
+            return Ok(());
+        }
+        let detail =
+            format!("is the same as row {earlier}, which must be an earlier row of its own with its dtype and shape");
+        Err(Error::malformed("TEN-5", "delta", detail))
+    }
+
+    /// Section lengths add up to what the tensors say. [SEC-1]
+    fn check_sections(&self, limits: &Limits) -> Result<()> {
+        let own = || self.tensors.iter().filter_map(|t| if let DeltaRow::Own(o) = &t.delta { Some(o) } else { None });
+        check_rows("payload", &self.payloads, own().map(|o| o.payload_len), false, limits)?;
+        check_rows("table", &self.tables, own().map(|o| o.table_len), true, limits)
+    }
+}
+
+fn check_own(own: &OwnDelta, info: &TensorInfo, exact: bool, block_log2: u8) -> Result<()> {
+    let bad = |rule, detail: String| Err(Error::malformed(rule, "delta", detail));
+    let (kind, groups) = (own.kind()?, own.groups()?);
+    let carried = own.base.is_none();
+    if own.kept > info.units() || (carried && own.kept != info.units()) || (!carried && own.kept == 0) {
+        return bad("TEN-8", format!("keeps {} of {} units", own.kept, info.units()));
+    }
+    if kind != ValueKind::Step && (exact || carried || !info.dtype.is_float()) {
+        return bad("TEN-9", format!("has {kind} values, but only steps can be exact, carried or on {}", info.dtype));
+    }
+    if groups == Groups::Row && !kind.has_scale() {
+        return bad("TEN-7", format!("has a scale a row, but {kind} values have no scale"));
+    }
+    let expected = super::table::table_len(info, kind, groups, block_log2);
+    if own.table_len != expected {
+        return bad("TAB-1", format!("table has {} bytes, must have {expected}", own.table_len));
+    }
+    Ok(())
+}
+
+fn check_rows(
+    what: &str,
+    rows: &[SectionRow],
+    parts: impl Iterator<Item = u64>,
+    packed: bool,
+    limits: &Limits,
+) -> Result<()> {
+    let mut parts = parts;
+    let sections = rows.iter().try_fold(0u64, |sum, row| sum.checked_add(row.raw_len));
+    let tensors = parts.try_fold(0u64, u64::checked_add);
+    if sections.is_none() || sections != tensors {
+        let detail = format!("sections have {sections:?} bytes, the tensors need {tensors:?}");
+        return Err(Error::malformed("SEC-1", format!("{what} sections"), detail));
+    }
+    for (i, row) in rows.iter().enumerate() {
+        Limits::check("section size in bytes", row.raw_len, limits.section_bytes)?;
+        if row.len == 0 || row.len > row.raw_len || (!packed && row.len != row.raw_len) {
+            let detail = format!("has {} stored and {} decoded bytes", row.len, row.raw_len);
+            return Err(Error::malformed("SEC-2", format!("{what} section {i}"), detail));
+        }
+    }
+    Ok(())
+}
+
+/// The digest fields of a row as a digest.
+pub(crate) fn digest(bytes: &[u8; 32]) -> Digest {
+    Digest(*bytes)
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<DECODE_LIMIT>()
+}

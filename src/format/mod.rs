@@ -1,0 +1,12 @@
+//! The container's parts, one file a struct of spec/format.md. Each field's write and read stand side by side.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    clippy::expect_used
+)]
+
+pub mod header;
+pub mod manifest;
+pub mod table;

@@ -1,0 +1,195 @@
+//! Adding deltas onto the base, where packs overlap by a rule: spec/numbers.md, "Stitching".
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::method::float::{Element, Real, load_unit, store_unit};
+
+/// What happens where several packs keep the same position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OverlapRule {
+    /// The mean of the deltas (Localize-and-Stitch).
+    #[default]
+    Average,
+    /// The sum of the deltas over the sum of the weights.
+    WeightedAverage,
+    /// The sum (task arithmetic).
+    Sum,
+    /// The sign of the sum, then the mean of the deltas of that sign (TIES).
+    Elect,
+    /// The delta of largest magnitude (MagMax).
+    Max,
+    /// The delta of the pack named first.
+    Priority,
+    /// An overlap is an error.
+    Refuse,
+}
+
+const RULES: [(OverlapRule, &str); 7] = [
+    (OverlapRule::Average, "average"),
+    (OverlapRule::WeightedAverage, "weighted-average"),
+    (OverlapRule::Sum, "sum"),
+    (OverlapRule::Elect, "elect"),
+    (OverlapRule::Max, "max"),
+    (OverlapRule::Priority, "priority"),
+    (OverlapRule::Refuse, "refuse"),
+];
+
+impl OverlapRule {
+    /// Every rule.
+    pub fn all() -> impl Iterator<Item = OverlapRule> {
+        RULES.iter().map(|row| row.0)
+    }
+
+    /// The name on the command line and in a recipe.
+    pub fn name(self) -> &'static str {
+        RULES.iter().find(|row| row.0 == self).map_or("?", |row| row.1)
+    }
+}
+
+impl fmt::Display for OverlapRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for OverlapRule {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        RULES.iter().find(|row| row.1 == text).map(|row| row.0).ok_or_else(|| {
+            let names: Vec<_> = RULES.iter().map(|row| row.1).collect();
+            Error::InvalidInput(format!("overlap rule \"{text}\" is not known; use one of {}", names.join(", ")))
+        })
+    }
+}
+
+/// What one pack in play brings to a run of elements.
+pub(crate) struct Part<'a, R> {
+    /// Kept positions, counted from the start of the run, strictly ascending.
+    pub positions: &'a [u32],
+    /// d_i = (w_i × g_i) × δ_i, one a position.
+    pub deltas: &'a [R],
+    /// For an exact pack at w = λ = g = 1: the fine-tuned bits, which are the result where no other pack keeps the element.
+    pub bits: Option<&'a [u64]>,
+    /// The pack's weight.
+    pub weight: f32,
+}
+
+/// What was met while stitching that the caller decides about.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// Finite elements of the base that became infinite or NaN.
+    pub nonfinite: u64,
+    /// The first position that several parts keep.
+    pub overlap: Option<u64>,
+}
+
+/// Stitches parts, in the order in which their packs were named, onto the elements in `run`. [STI-1]
+pub(crate) fn stitch<E: Element>(
+    run: &mut [u8],
+    parts: &[Part<'_, E::Real>],
+    rule: OverlapRule,
+    lambda: f32,
+    met: &mut Met,
+) {
+    if let [only] = parts {
+        for (i, (position, delta)) in only.positions.iter().zip(only.deltas).enumerate() {
+            let f = if rule == OverlapRule::WeightedAverage { weigh(*delta, &mut [only.weight]) } else { *delta };
+            let bits = only.bits.and_then(|b| b.get(i)).copied();
+            add_to_element::<E>(run, *position, f, bits, lambda, met);
+        }
+        return;
+    }
+    let mut cursors = vec![0usize; parts.len()];
+    let mut deltas: Vec<E::Real> = Vec::with_capacity(parts.len());
+    let mut weights: Vec<f32> = Vec::with_capacity(parts.len());
+    loop {
+        let heads = parts.iter().zip(&cursors).filter_map(|(p, c)| p.positions.get(*c));
+        let Some(position) = heads.min().copied() else { return };
+        deltas.clear();
+        weights.clear();
+        let mut bits = None;
+        for (part, cursor) in parts.iter().zip(&mut cursors) {
+            if part.positions.get(*cursor) == Some(&position) {
+                deltas.extend(part.deltas.get(*cursor));
+                weights.push(part.weight);
+                bits = part.bits.and_then(|b| b.get(*cursor)).copied();
+                *cursor += 1;
+            }
+        }
+        if deltas.len() > 1 {
+            met.overlap.get_or_insert(u64::from(position));
+            bits = None;
+        }
+        let f = combine(rule, &mut deltas, &mut weights);
+        add_to_element::<E>(run, position, f, bits, lambda, met);
+    }
+}
+
+/// base + λ × f, rounded once to the dtype. [STI-2]
+fn add_to_element<E: Element>(
+    run: &mut [u8],
+    position: u32,
+    f: E::Real,
+    bits: Option<u64>,
+    lambda: f32,
+    met: &mut Met,
+) {
+    let start = position as usize * E::BYTES;
+    let Some(element) = run.get_mut(start..start + E::BYTES) else { return };
+    if let Some(bits) = bits {
+        return store_unit(element, bits);
+    }
+    let base = E::decode(load_unit(element));
+    if !is_finite(base) {
+        return; // What is no number in the base has nothing that a delta could be added to. [STI-3]
+    }
+    let result = E::encode(base.add(E::Real::from_f32(lambda).mul(f)));
+    met.nonfinite += u64::from(!is_finite(E::decode(result)));
+    store_unit(element, result);
+}
+
+fn is_finite(x: impl Real) -> bool {
+    x.to_f64().is_finite()
+}
+
+/// f_k of the deltas of the packs that keep a position, at least one, in the order of the packs. [STI-4]
+fn combine<R: Real>(rule: OverlapRule, deltas: &mut [R], weights: &mut [f32]) -> R {
+    if rule == OverlapRule::Priority {
+        return deltas.first().copied().unwrap_or(R::ZERO);
+    }
+    // In ascending order of value, so that no name, id or order of packs decides how a sum is rounded.
+    deltas.sort_unstable_by(R::total_cmp);
+    let sum = sum_of(deltas.iter());
+    match rule {
+        OverlapRule::Average | OverlapRule::Refuse => sum.div(R::from_f64(deltas.len() as f64)),
+        OverlapRule::WeightedAverage => weigh(sum, weights),
+        OverlapRule::Elect => elect(deltas, sum),
+        OverlapRule::Max => deltas.iter().fold(R::ZERO, |best, d| {
+            // On a tie the later one is the larger value, so the positive wins.
+            if d.abs() >= best.abs() { *d } else { best }
+        }),
+        OverlapRule::Sum | OverlapRule::Priority => sum,
+    }
+}
+
+/// The sum from left to right, begun with the first term (so that −0 alone stays −0).
+fn sum_of<'a, R: Real + 'a>(terms: impl Iterator<Item = &'a R>) -> R {
+    terms.copied().reduce(R::add).unwrap_or(R::ZERO)
+}
+
+fn weigh<R: Real>(sum: R, weights: &mut [f32]) -> R {
+    weights.sort_unstable_by(f32::total_cmp);
+    let total = weights.iter().map(|w| R::from_f32(*w)).reduce(R::add).unwrap_or(R::ZERO);
+    if total == R::ZERO { sum } else { sum.div(total) }
+}
+
+fn elect<R: Real>(sorted: &[R], sum: R) -> R {
+    let minus = sum < R::ZERO;
+    let agrees = |d: &&R| if minus { **d < R::ZERO } else { **d > R::ZERO };
+    let count = sorted.iter().filter(agrees).count();
+    if count == 0 { R::ZERO } else { sum_of(sorted.iter().filter(agrees)).div(R::from_f64(count as f64)) }
+}

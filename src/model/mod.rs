@@ -1,0 +1,8 @@
+//! The nouns: plain data with their invariants. No IO, no bytes of the format.
+
+pub mod delta;
+pub mod digest;
+pub mod dtype;
+pub mod identity;
+pub mod mask;
+pub mod tensor;

@@ -1,0 +1,269 @@
+//! What every state of trust holds: the parsed parts of a pack and the way to its sections.
+//!
+//! A section is hashed each time it is read from a file, before anything in it is believed.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::{codes, compress, positions};
+use crate::error::{Error, Result};
+use crate::format::header::{HEADER_LEN, Header};
+use crate::format::manifest::{self, DeltaRow, Manifest, SectionRow};
+use crate::format::table::{BlockRow, Table};
+use crate::limits::Limits;
+use crate::model::delta::{BlockDelta, Groups, ValueKind};
+use crate::model::digest::{Digest, Role};
+use crate::model::tensor::TensorInfo;
+use crate::pack::source::Source;
+
+/// Sections kept in memory, verified, because neighbouring blocks are read one after another.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// A pack's parts.
+#[derive(Debug)]
+pub(crate) struct Body {
+    source: Source,
+    pub header: Header,
+    pub manifest: Manifest,
+    /// The deltas of their own, in the order of their rows.
+    pub owns: Vec<Own>,
+    payloads: Sections,
+    tables: Sections,
+}
+
+/// A delta of its own, with everything that its row says in the types of the model.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    /// Its row in the manifest.
+    pub row: usize,
+    pub info: TensorInfo,
+    pub kind: ValueKind,
+    pub groups: Groups,
+    /// None for a tensor that is carried whole.
+    pub base: Option<Digest>,
+    pub kept: u64,
+    table_start: u64,
+    table_len: u64,
+    payload_start: u64,
+    pub payload_len: u64,
+}
+
+impl Body {
+    /// Reads and checks the header and the manifest.
+    pub fn open(source: Source, limits: &Limits) -> Result<Self> {
+        let path = source.path().map(Path::to_owned);
+        Self::read(source, limits).map_err(|e| match path {
+            Some(path) => e.in_file(&path),
+            None => e,
+        })
+    }
+
+    fn read(source: Source, limits: &Limits) -> Result<Self> {
+        let file_len = source.len();
+        let start = source.read(0, usize::try_from(file_len.min(44)).unwrap_or(44))?;
+        let header_len = Header::len_of(&start, file_len)?;
+        let header = Header::decode(&source.read(0, header_len)?, file_len)?;
+        Limits::check("stored manifest size in bytes", header.manifest_len.into(), limits.manifest_bytes)?;
+        let manifest_start = file_len.saturating_sub(header.manifest_len.into());
+        let stored = source.read(manifest_start, header.manifest_len as usize)?;
+        check_digest(Role::Manifest, "manifest", &stored, header.manifest)?;
+        let manifest = Manifest::from_stored(&stored, header.manifest_raw_len, limits)?;
+        let payloads = Sections::new("payload", &manifest.payloads, HEADER_LEN as u64);
+        let tables = Sections::new("table", &manifest.tables, payloads.file_end);
+        if tables.file_end != manifest_start {
+            let detail = format!("sections end at byte {}, the manifest starts at {manifest_start}", tables.file_end);
+            return Err(Error::malformed("SEC-3", "sections", detail));
+        }
+        let owns = owns_of(&manifest)?;
+        Ok(Body { source, header, manifest, owns, payloads, tables })
+    }
+
+    /// The file's path, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.source.path()
+    }
+
+    /// Adds the pack's file to an error.
+    pub fn locate<T>(&self, result: Result<T>) -> Result<T> {
+        match self.path() {
+            Some(path) => result.map_err(|e| e.in_file(path)),
+            None => result,
+        }
+    }
+
+    /// The delta of a row, its own or another row's.
+    pub fn own_of_row(&self, row: usize) -> Option<&Own> {
+        let target = match self.manifest.tensors.get(row)?.delta {
+            DeltaRow::Own(_) => row,
+            DeltaRow::SameAs(earlier) => earlier as usize,
+        };
+        let i = self.owns.binary_search_by_key(&target, |own| own.row).ok()?;
+        self.owns.get(i)
+    }
+
+    /// Reads the table of a delta.
+    pub fn table(&self, own: &Own) -> Result<Table> {
+        let bytes = self.tables.range(&self.source, own.table_start, own.table_len);
+        let table = bytes.and_then(|part| {
+            let log2 = self.manifest.block_log2;
+            Table::decode(part.bytes()?, &own.info, own.kind, own.groups, log2, own.kept, own.payload_len)
+        });
+        self.locate(table.map_err(|e| e.within(&place(own))))
+    }
+
+    /// Units of block `i` of a delta.
+    pub fn block_len(&self, own: &Own, i: u64) -> u32 {
+        let log2 = u32::from(self.manifest.block_log2);
+        let start = i.checked_shl(log2).unwrap_or(u64::MAX);
+        let len = own.info.units().saturating_sub(start).min(1u64.checked_shl(log2).unwrap_or(0));
+        u32::try_from(len).unwrap_or(0)
+    }
+
+    /// Decodes block `i`, whose row and place in the payload the caller took from the delta's table.
+    pub fn block(&self, own: &Own, i: u64, row: &BlockRow, start: u64, out: &mut BlockDelta) -> Result<()> {
+        let decoded = self.decode_block(own, i, row, start, out);
+        self.locate(decoded.map_err(|e| e.within(&format!("{} block {i}", place(own)))))
+    }
+
+    fn decode_block(&self, own: &Own, i: u64, row: &BlockRow, start: u64, out: &mut BlockDelta) -> Result<()> {
+        out.clear();
+        if row.kept == 0 {
+            return Ok(());
+        }
+        let offset = own.payload_start.saturating_add(start);
+        let part = self.payloads.range(&self.source, offset, row.payload_len())?;
+        let (mask, values) = part.bytes()?.split_at_checked(row.mask_len as usize).unwrap_or((&[], &[]));
+        positions::decode(row.mask_codec, mask, row.kept, self.block_len(own, i), &mut out.positions)?;
+        let carried = own.base.is_none();
+        codes::decode(row.value_codec, values, own.kind, own.info.dtype, row.kept, carried, &mut out.codes)
+    }
+
+    /// Checks the digest of every section.
+    pub fn check_sections(&self) -> Result<()> {
+        let all = self.payloads.check_all(&self.source).and_then(|()| self.tables.check_all(&self.source));
+        self.locate(all)
+    }
+}
+
+/// A delta of its own for each row that has one, with its place among the others.
+fn owns_of(manifest: &Manifest) -> Result<Vec<Own>> {
+    let (mut table_start, mut payload_start) = (0u64, 0u64);
+    let mut owns = Vec::new();
+    for (row, tensor) in manifest.tensors.iter().enumerate() {
+        let DeltaRow::Own(own) = &tensor.delta else { continue };
+        owns.push(Own {
+            row,
+            info: tensor.info()?,
+            kind: own.kind()?,
+            groups: own.groups()?,
+            base: own.base.as_ref().map(manifest::digest),
+            kept: own.kept,
+            table_start,
+            table_len: own.table_len,
+            payload_start,
+            payload_len: own.payload_len,
+        });
+        table_start = table_start.saturating_add(own.table_len);
+        payload_start = payload_start.saturating_add(own.payload_len);
+    }
+    Ok(owns)
+}
+
+fn place(own: &Own) -> String {
+    format!("tensor \"{}\"", crate::error::Escaped(&own.info.name))
+}
+
+/// Sections of one sort, which lie end to end both in the file and in the stream that they cut up.
+#[derive(Debug)]
+struct Sections {
+    what: &'static str,
+    rows: Vec<SectionRow>,
+    /// Where each starts in the file, and in the stream.
+    starts: Vec<(u64, u64)>,
+    file_end: u64,
+    cache: Mutex<Vec<(usize, Arc<Vec<u8>>)>>,
+}
+
+/// Part of a section.
+struct Part {
+    section: Arc<Vec<u8>>,
+    start: u64,
+    len: u64,
+}
+
+impl Part {
+    fn bytes(&self) -> Result<&[u8]> {
+        let start = usize::try_from(self.start).ok();
+        let end = usize::try_from(self.start.saturating_add(self.len)).ok();
+        let range = start.zip(end).map(|(a, b)| a..b);
+        range.and_then(|r| self.section.get(r)).ok_or_else(|| {
+            Error::malformed("SEC-4", "section", "ends within a part, but parts never span two sections")
+        })
+    }
+}
+
+impl Sections {
+    fn new(what: &'static str, rows: &[SectionRow], file_start: u64) -> Self {
+        let mut at = (file_start, 0u64);
+        let mut starts = Vec::with_capacity(rows.len());
+        for row in rows {
+            starts.push(at);
+            at = (at.0.saturating_add(row.len), at.1.saturating_add(row.raw_len));
+        }
+        Sections { what, rows: rows.to_vec(), starts, file_end: at.0, cache: Mutex::default() }
+    }
+
+    /// `len` bytes of the stream from `start`, which lie in one section. [SEC-4]
+    fn range(&self, source: &Source, start: u64, len: u64) -> Result<Part> {
+        let i = self.starts.partition_point(|(_, s)| *s <= start).saturating_sub(1);
+        let Some((_, section_start)) = self.starts.get(i) else {
+            // Only an empty part can lie where there are no sections.
+            return Ok(Part { section: Arc::default(), start: 0, len });
+        };
+        let section = self.section(source, i)?;
+        Ok(Part { section, start: start.saturating_sub(*section_start), len })
+    }
+
+    /// A section's decoded bytes, hashed when they were read.
+    fn section(&self, source: &Source, i: usize) -> Result<Arc<Vec<u8>>> {
+        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = lock().iter().find(|(j, _)| *j == i) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Arc::new(self.read(source, i)?);
+        let mut cache = lock();
+        cache.push((i, bytes.clone()));
+        while cache.len() > 1 && cache.iter().map(|(_, b)| b.len()).sum::<usize>() > CACHE_BYTES {
+            cache.remove(0);
+        }
+        Ok(bytes)
+    }
+
+    fn read(&self, source: &Source, i: usize) -> Result<Vec<u8>> {
+        let place = format!("{} section {i}", self.what);
+        let (Some(row), Some((offset, _))) = (self.rows.get(i), self.starts.get(i)) else {
+            return Err(Error::Internal(format!("{place} does not exist")));
+        };
+        let len = usize::try_from(row.len).unwrap_or(usize::MAX);
+        let stored = source.read(*offset, len)?;
+        check_digest(Role::Section, &place, &stored, manifest::digest(&row.digest))?;
+        if row.raw_len == row.len {
+            return Ok(stored);
+        }
+        let raw_len = usize::try_from(row.raw_len).unwrap_or(usize::MAX);
+        compress::expand(&stored, raw_len).map_err(|e| e.within(&place))
+    }
+
+    fn check_all(&self, source: &Source) -> Result<()> {
+        (0..self.rows.len()).try_for_each(|i| self.read(source, i).map(drop))
+    }
+}
+
+fn check_digest(role: Role, place: &str, bytes: &[u8], expected: Digest) -> Result<()> {
+    let found = Digest::of(role, bytes);
+    // A fuzzer never gets past a digest, so fuzz builds do not look.
+    if found == expected || cfg!(fuzzing) {
+        return Ok(());
+    }
+    Err(Error::DigestMismatch { place: place.into(), expected: expected.0, found: found.0 })
+}

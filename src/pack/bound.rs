@@ -1,0 +1,200 @@
+//! A pack that is verified and matched to its base: the only state that gives deltas.
+
+use crate::error::Result;
+use crate::format::manifest::Manifest;
+use crate::format::table::{BlockRow, Table};
+use crate::model::delta::{BlockDelta, Groups, LEVELS, ValueKind};
+use crate::model::digest::Digest;
+use crate::model::mask::Mask;
+use crate::model::tensor::TensorInfo;
+use crate::pack::body::{Body, Own};
+
+/// A pack whose deltas may be stitched onto its base.
+#[derive(Debug)]
+pub struct BoundPack {
+    body: Body,
+}
+
+impl BoundPack {
+    pub(crate) fn new(body: Body) -> Self {
+        BoundPack { body }
+    }
+
+    /// What the pack says it is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.body.manifest
+    }
+
+    /// The digest that names the file.
+    pub fn id(&self) -> Digest {
+        self.body.header.id
+    }
+
+    /// The file's path, where there is one.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.body.path()
+    }
+
+    /// The deltas, by tensor name.
+    ///
+    /// # Errors
+    /// On use: `DigestMismatch` or `Malformed` where a section is not what the manifest says.
+    pub fn deltas(&self) -> impl Iterator<Item = TensorDelta<'_>> {
+        let rows = self.body.manifest.tensors.iter().enumerate();
+        rows.filter_map(|(row, tensor)| {
+            let own = self.body.own_of_row(row)?;
+            Some(TensorDelta { body: &self.body, own, name: &tensor.name })
+        })
+    }
+
+    /// The delta of one tensor, where the pack touches it.
+    pub fn delta(&self, name: &str) -> Option<TensorDelta<'_>> {
+        let row = self.body.manifest.tensors.binary_search_by(|t| t.name.as_str().cmp(name)).ok()?;
+        let tensor = self.body.manifest.tensors.get(row)?;
+        Some(TensorDelta { body: &self.body, own: self.body.own_of_row(row)?, name: &tensor.name })
+    }
+}
+
+/// What a pack stores for one tensor.
+#[derive(Debug, Clone, Copy)]
+pub struct TensorDelta<'a> {
+    body: &'a Body,
+    own: &'a Own,
+    name: &'a str,
+}
+
+impl<'a> TensorDelta<'a> {
+    /// The tensor's name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Dtype and shape; the name in it is that of the row that holds the bytes.
+    pub fn info(&self) -> &'a TensorInfo {
+        &self.own.info
+    }
+
+    /// How its values are stored.
+    pub fn kind(&self) -> ValueKind {
+        self.own.kind
+    }
+
+    /// Whether the tensor is carried whole, because the base lacks it or has it in another shape.
+    pub fn is_carried(&self) -> bool {
+        self.own.base.is_none()
+    }
+
+    /// Units kept.
+    pub fn kept(&self) -> u64 {
+        self.own.kept
+    }
+
+    /// Reads the tensor's table, after which ranges can be decoded.
+    pub fn blocks(&self) -> Result<DeltaBlocks<'a>> {
+        DeltaBlocks::new(self.body, self.own)
+    }
+
+    /// All kept positions.
+    pub fn mask(&self) -> Result<Mask> {
+        let units = usize::try_from(self.own.info.units()).unwrap_or(usize::MAX);
+        let mut mask = Mask::empty(units);
+        let (blocks, mut delta) = (self.blocks()?, BlockDelta::default());
+        for i in 0..blocks.len() {
+            blocks.decode(i, &mut delta)?;
+            let start = usize::try_from(blocks.start_of(i)).unwrap_or(usize::MAX);
+            for p in &delta.positions {
+                mask.keep(start.saturating_add(*p as usize));
+            }
+        }
+        Ok(mask)
+    }
+}
+
+/// A delta with its table at hand: blocks can be decoded in any order, from any thread.
+#[derive(Debug)]
+pub struct DeltaBlocks<'a> {
+    body: &'a Body,
+    own: &'a Own,
+    table: Table,
+    /// Where each block starts in the delta's payload.
+    starts: Vec<u64>,
+}
+
+impl<'a> DeltaBlocks<'a> {
+    pub(crate) fn new(body: &'a Body, own: &'a Own) -> Result<Self> {
+        let table = body.table(own)?;
+        let mut at = 0u64;
+        let starts = table
+            .blocks
+            .iter()
+            .map(|row| {
+                let end = at.saturating_add(row.payload_len());
+                std::mem::replace(&mut at, end)
+            })
+            .collect();
+        Ok(DeltaBlocks { body, own, table, starts })
+    }
+
+    /// Number of blocks.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether the tensor has no blocks, because it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// log2 of the units of a block.
+    pub fn block_log2(&self) -> u32 {
+        self.body.manifest.block_log2.into()
+    }
+
+    /// The first unit of block `i`.
+    pub fn start_of(&self, i: usize) -> u64 {
+        (i as u64).checked_shl(self.block_log2()).unwrap_or(u64::MAX)
+    }
+
+    /// Where and how block `i` is stored.
+    pub fn row(&self, i: usize) -> Option<&BlockRow> {
+        self.table.blocks.get(i)
+    }
+
+    /// Decodes block `i`.
+    pub fn decode(&self, i: usize, out: &mut BlockDelta) -> Result<()> {
+        match (self.table.blocks.get(i), self.starts.get(i)) {
+            (Some(row), Some(start)) => self.body.block(self.own, i as u64, row, *start, out),
+            _ => {
+                out.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// The scale of a unit's group; 0 for kinds without scales.
+    pub fn scale_at(&self, unit: u64) -> f32 {
+        let group = match self.own.groups {
+            Groups::Tensor => 0,
+            Groups::Row => unit.checked_div(self.own.info.row_len()).unwrap_or(0),
+        };
+        self.table.scales.get(usize::try_from(group).unwrap_or(usize::MAX)).copied().unwrap_or(0.0)
+    }
+
+    /// The one scale of the tensor, where it has no more than one.
+    pub(crate) fn only_scale(&self) -> Option<f32> {
+        match self.own.groups {
+            Groups::Tensor => Some(self.table.scales.first().copied().unwrap_or(0.0)),
+            Groups::Row => None,
+        }
+    }
+
+    /// The levels of a codebook; zeros for other kinds.
+    pub fn levels(&self) -> [f32; LEVELS] {
+        self.table.levels.unwrap_or([0.0; LEVELS])
+    }
+
+    /// How values are stored.
+    pub fn kind(&self) -> ValueKind {
+        self.own.kind
+    }
+}

@@ -1,0 +1,86 @@
+//! The content id: what a pack decodes to, however hard it was compressed. spec/format.md, "Content id".
+
+use crate::format::table::Table;
+use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::digest::{Digest, Digester, Role};
+use crate::model::tensor::TensorInfo;
+
+/// Units of a leaf: fixed, so that the block size of a file makes no difference. [CID-2]
+const LEAF: u64 = 1 << 10;
+
+/// The content digest of one delta, from its blocks in order.
+pub(crate) struct DeltaContent {
+    digester: Digester,
+    width: usize,
+}
+
+impl DeltaContent {
+    /// Starts with what is known before the blocks. [CID-2]
+    pub fn new(info: &TensorInfo, kind: ValueKind, base: Option<Digest>, table: &Table) -> Self {
+        let mut digester = Digester::new(Role::Content);
+        digester.add(&(info.name.len() as u64).to_le_bytes());
+        digester.add(info.name.as_bytes());
+        digester.add(&[info.dtype.code(), kind.code(), u8::from(base.is_some())]);
+        digester.add(&base.map_or([0; 32], |d| d.0));
+        digester.add(&(info.shape.len() as u64).to_le_bytes());
+        info.shape.iter().for_each(|d| digester.add(&d.to_le_bytes()));
+        digester.add(&(table.scales.len() as u64).to_le_bytes());
+        let floats = table.scales.iter().chain(table.levels.iter().flatten());
+        floats.for_each(|x| digester.add(&x.to_le_bytes()));
+        let width = match kind {
+            ValueKind::Step => info.dtype.unit_bytes(),
+            ValueKind::F32 => 4,
+            ValueKind::F16 | ValueKind::Bf16 => 2,
+            _ => 1,
+        };
+        DeltaContent { digester, width }
+    }
+
+    /// Adds a block: the bytes that [`leaves`] made of it.
+    pub fn add(&mut self, leaves: &[u8]) {
+        self.digester.add(leaves);
+    }
+
+    pub fn finish(&self) -> Digest {
+        self.digester.finish()
+    }
+
+    /// Bytes of a code in a leaf.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+}
+
+/// A block as bytes to hash: for each run of 1,024 units that keeps any, its number in the tensor (u64), how many it keeps
+/// (u16), the kept positions in the run (u16 each), and the codes. [CID-2]
+pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(delta.positions.len().saturating_mul(width.saturating_add(2)));
+    let mut rest = (delta.positions.as_slice(), delta.codes.as_slice());
+    while let Some(first) = rest.0.first() {
+        let leaf = u64::from(*first) / LEAF;
+        let n = rest.0.partition_point(|p| u64::from(*p) / LEAF == leaf);
+        let (positions, codes) = (rest.0.split_at(n), rest.1.split_at(n.min(rest.1.len())));
+        out.extend((block_start / LEAF).saturating_add(leaf).to_le_bytes());
+        out.extend(low16(n as u64));
+        positions.0.iter().for_each(|p| out.extend(low16(u64::from(*p) % LEAF)));
+        codes.0.iter().for_each(|c| out.extend(c.to_le_bytes().iter().take(width)));
+        rest = (positions.1, codes.1);
+    }
+    out
+}
+
+fn low16(x: u64) -> [u8; 2] {
+    let bytes = x.to_le_bytes();
+    [bytes[0], bytes[1]]
+}
+
+/// The content id of a pack: the base, the gain, and for each row its name and the content of its delta. [CID-1]
+pub(crate) fn content_id<'a>(base: &[u8; 32], gain: f32, rows: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
+    let mut digester = Digester::new(Role::Content).with(base).with(&gain.to_le_bytes());
+    for (name, delta) in rows {
+        digester.add(&(name.len() as u64).to_le_bytes());
+        digester.add(name.as_bytes());
+        digester.add(&delta.0);
+    }
+    digester.finish()
+}

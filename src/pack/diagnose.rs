@@ -1,0 +1,105 @@
+//! Is this my base? And if not, what is it?
+
+use crate::error::{BaseMismatch, Error, Result};
+use crate::model::digest::Digest;
+use crate::model::identity::BaseIdentity;
+use crate::pack::body::{Body, Own};
+
+/// What was seen of one touched tensor in the base at hand.
+#[derive(PartialEq)]
+enum Seen {
+    Same,
+    Missing,
+    OtherShape(String),
+    OtherDtype(String),
+    OtherBytes,
+}
+
+/// Compares a pack's base with the checkpoint at hand. [BAS-2]
+pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
+    let rows: Vec<(&str, Seen)> = (0..body.manifest.tensors.len())
+        .filter_map(|row| Some((body.manifest.tensors.get(row)?.name.as_str(), body.own_of_row(row)?)))
+        // A carried tensor replaces what the base has, so it is bound by the whole checkpoint only.
+        .filter(|(_, own)| own.base.is_some())
+        .map(|(name, own)| (name, look(name, own, base)))
+        .collect();
+    let differing: Vec<&(&str, Seen)> = rows.iter().filter(|(_, seen)| *seen != Seen::Same).collect();
+    let whole = base.digest().map(|d| d.0);
+    if differing.is_empty() && whole.is_none_or(|d| d == body.manifest.base) {
+        return Ok(());
+    }
+    let (diagnosis, advice) = explain(&rows, base.digest());
+    let tensors = differing.iter().take(5).map(|(name, seen)| (name.to_string(), words(seen))).collect();
+    let mismatch = BaseMismatch {
+        diagnosis,
+        advice: advice.into(),
+        tensors,
+        differing: differing.len(),
+        touched: body.manifest.tensors.len(),
+        expected: body.manifest.base,
+        found: whole,
+    };
+    body.locate(Err(Error::BaseMismatch(Box::new(mismatch))))
+}
+
+fn look(name: &str, own: &Own, base: &BaseIdentity) -> Seen {
+    let Some((info, digest)) = base.tensor(name) else { return Seen::Missing };
+    if info.shape != own.info.shape {
+        return Seen::OtherShape(format!("shape {:?}, the pack has {:?}", info.shape, own.info.shape));
+    }
+    if info.dtype != own.info.dtype {
+        return Seen::OtherDtype(format!("{}, the pack has {}", info.dtype, own.info.dtype));
+    }
+    if digest.is_none() || digest != own.base { Seen::OtherBytes } else { Seen::Same }
+}
+
+fn words(seen: &Seen) -> String {
+    match seen {
+        Seen::Same => String::new(),
+        Seen::Missing => "not in the base".into(),
+        Seen::OtherShape(how) | Seen::OtherDtype(how) => how.clone(),
+        Seen::OtherBytes => "other bytes".into(),
+    }
+}
+
+const REMAKE: &str = "make the pack anew with `stitchpack create` from this base and the fine-tuned checkpoint, or get the base that it was made from";
+
+/// The likeliest explanation, and what to do.
+fn explain(rows: &[(&str, Seen)], whole: Option<Digest>) -> (String, &'static str) {
+    let count = |f: fn(&Seen) -> bool| rows.iter().filter(|(_, seen)| f(seen)).count();
+    let missing = count(|s| matches!(s, Seen::Missing));
+    let shapes = count(|s| matches!(s, Seen::OtherShape(_)));
+    let dtypes = count(|s| matches!(s, Seen::OtherDtype(_)));
+    let bytes = count(|s| matches!(s, Seen::OtherBytes));
+    let n = rows.len();
+    if missing == n && n > 0 {
+        ("another model: it has none of the pack's tensors".into(), "check the path of the base")
+    } else if missing > 0 || shapes > 0 {
+        (
+            format!("another model or another vocabulary: {missing} tensors are missing, {shapes} have another shape"),
+            REMAKE,
+        )
+    } else if dtypes > 0 {
+        (
+            format!("the same names and shapes in another dtype ({dtypes} of {n} touched tensors): it was converted"),
+            "use the checkpoint in its original dtype, or make the pack anew from the converted one",
+        )
+    } else if bytes == 0 {
+        let digest = whole.map_or(String::new(), |d| format!(" (its digest is {d})"));
+        (
+            format!(
+                "every tensor that the pack touches is right, but another tensor of the checkpoint differs{digest}"
+            ),
+            "`--base-check touched` accepts that; otherwise get the base that the pack was made from",
+        )
+    } else if bytes.saturating_mul(4) <= n {
+        (format!("{bytes} of {n} touched tensors were changed, the others are the same"), REMAKE)
+    } else {
+        (
+            format!(
+                "another revision, or a fine-tune of the same architecture: {bytes} of {n} touched tensors have other bytes"
+            ),
+            REMAKE,
+        )
+    }
+}

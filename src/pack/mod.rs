@@ -1,0 +1,24 @@
+//! The whole file: how it is written, and the states of trust in which it is read.
+//!
+//! [`OpenedPack`] → [`VerifiedPack`] → [`BoundPack`], each consuming the one before. Only the last has deltas to give, so no
+//! number leaves a pack that is unverified or meets the wrong base: the *bound-base rule*.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    clippy::expect_used
+)]
+
+mod body;
+pub mod bound;
+pub(crate) mod content;
+mod diagnose;
+pub mod opened;
+mod source;
+pub mod verified;
+pub(crate) mod writer;
+
+pub use bound::BoundPack;
+pub use opened::OpenedPack;
+pub use verified::VerifiedPack;
