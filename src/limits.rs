@@ -24,6 +24,8 @@ pub struct Limits {
     pub notes: u64,
     /// Bytes of a pack's notes, keys and values together.
     pub notes_bytes: u64,
+    /// Companion files that a pack carries.
+    pub files: u64,
     /// Packs in one merge.
     pub packs: u64,
 }
@@ -40,6 +42,7 @@ impl Default for Limits {
             section_bytes: 64 << 20,
             notes: 1024,
             notes_bytes: 1 << 20,
+            files: 1024,
             packs: 4096,
         }
     }

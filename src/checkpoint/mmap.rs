@@ -81,11 +81,6 @@ impl FileBytes {
         self.stamp
     }
 
-    /// The file itself.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
     /// A range of bytes: borrowed from the mapping, or read.
     pub fn bytes(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let (start, end) = (range.start as usize, range.end as usize);

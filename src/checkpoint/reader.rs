@@ -105,10 +105,6 @@ impl Checkpoint {
         self.tensors.get(name).map(|place| &place.info)
     }
 
-    pub(crate) fn place(&self, name: &str) -> Option<&Place> {
-        self.tensors.get(name)
-    }
-
     /// Bytes of the weight files, headers included: the denominator of a pack's size.
     pub fn file_bytes(&self) -> u64 {
         self.files.iter().map(|f| f.bytes.len()).sum()

@@ -15,7 +15,7 @@ use crate::method::quantize::dequantize;
 use crate::method::step;
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, Groups, ValueKind};
-use crate::model::digest::{Digest, TensorDigester};
+use crate::model::digest::{Digest, Role, TensorDigester};
 use crate::model::identity::digest_of;
 use crate::model::tensor::TensorInfo;
 use crate::pack::content::{self, DeltaContent};
@@ -238,9 +238,10 @@ impl Encoder<'_> {
 
 impl Encoded {
     /// The content id of the pack. [CID-1]
-    pub fn content_id(&self, base: Digest, gain: f32) -> Digest {
-        let rows = self.rows.iter().zip(&self.digests).map(|(row, d)| (row.name.as_str(), d.0));
-        content::content_id(&base.0, gain, rows)
+    pub fn content_id(&self, base: Digest, gain: f32, files: &[(String, Vec<u8>)]) -> Digest {
+        let rows: Vec<_> = self.rows.iter().zip(&self.digests).map(|(row, d)| (row.name.as_str(), d.0)).collect();
+        let files: Vec<_> = files.iter().map(|(name, b)| (name.as_str(), Digest::of(Role::Content, b))).collect();
+        content::content_id(&base.0, gain, &rows, &files)
     }
 
     /// One digest of the touched tensors when the pack is applied alone. [RES-1]

@@ -24,7 +24,8 @@ pub use options::{CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, 
 
 use encode::Encoder;
 use localize::Localized;
-use pairs::Pairs;
+pub(crate) use localize::cut;
+pub(crate) use pairs::{Pair, Pairs};
 use values::Quantizer;
 
 /// What was made.
@@ -61,7 +62,7 @@ pub struct Created {
     pub skipped: Vec<String>,
     /// Tensors that only the base has; they stay as they are.
     pub only_in_base: Vec<String>,
-    /// Companion files that differ from the base's, which a pack does not hold.
+    /// Companion files that differ from the base's; the pack holds them if that was asked for.
     pub companions: Vec<String>,
 }
 
@@ -112,7 +113,8 @@ fn write<W: std::io::Write + std::io::Seek>(
     fine_tuned.check_unchanged()?;
     base.check_unchanged()?;
     let base_digest = identity.digest().ok_or_else(|| Error::Internal("a base without a digest".into()))?;
-    let content = encoded.content_id(base_digest, quantizer.gain);
+    let files = if options.carry_files { pairs.carried_files()? } else { Vec::new() };
+    let content = encoded.content_id(base_digest, quantizer.gain, &files);
     let result = encoded.result();
     let (touched, kept) = (encoded.rows.len(), encoded.kept);
     let manifest = Manifest {
@@ -128,8 +130,9 @@ fn write<W: std::io::Write + std::io::Seek>(
         tensors: encoded.rows,
         payloads: Vec::new(),
         tables: Vec::new(),
+        files: Vec::new(),
     };
-    let (out, header) = writer.finish(manifest)?;
+    let (out, header) = writer.finish(manifest, &files)?;
     Ok((out, report(&header, content, fine_tuned, &pairs, &localized, &quantizer, options, (touched, kept))?))
 }
 

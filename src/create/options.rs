@@ -27,6 +27,8 @@ pub struct CreateOptions {
     pub cast: bool,
     /// What to do with tensors that only the fine-tuned checkpoint has, or has in another shape.
     pub new_tensors: NewTensors,
+    /// Take companion files that differ from the base's (tokenizer, chat template …) into the pack.
+    pub carry_files: bool,
     /// What to write on the pack.
     pub notes: BTreeMap<String, String>,
     /// Replace an output that exists.
@@ -45,6 +47,7 @@ impl Default for CreateOptions {
             exclude: Vec::new(),
             cast: false,
             new_tensors: NewTensors::default(),
+            carry_files: false,
             notes: BTreeMap::new(),
             force: false,
             record_result: true,

@@ -8,6 +8,8 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::checkpoint::Checkpoint;
 use crate::create::options::{CreateOptions, NewTensors};
 use crate::error::{Error, Escaped, Result};
+use crate::format::manifest::is_plain_name;
+use crate::limits::Limits;
 use crate::method::float::{decode_f64, encode_f64, load_unit, store_unit};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
@@ -184,6 +186,21 @@ impl<'a> Pairs<'a> {
     pub fn carried_units(&self, info: &TensorInfo, start: u64, len: u64) -> Result<Cow<'a, [u8]>> {
         let unit = info.dtype.unit_bytes() as u64;
         self.fine_tuned.bytes(&info.name, start * unit..(start + len) * unit)
+    }
+
+    /// Names and bytes of the companion files that are new or differ. Files whose names a pack cannot hold are refused.
+    pub fn carried_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let names = self.differing_companions()?;
+        let mut out = Vec::new();
+        for (name, path) in self.fine_tuned.companions()?.into_iter().filter(|(name, _)| names.contains(name)) {
+            if !is_plain_name(&name) {
+                return Err(Error::Refused(format!("file \"{}\" has a name that no pack can carry", Escaped(&name))));
+            }
+            let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+            Limits::check("carried file size in bytes", bytes.len() as u64, Limits::default().section_bytes)?;
+            out.push((name, bytes));
+        }
+        Ok(out)
     }
 
     /// Companion files that are new or differ from the base's, where both are folders.

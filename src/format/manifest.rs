@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::compress;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
@@ -15,9 +14,6 @@ use crate::model::tensor::TensorInfo;
 
 /// bincode's own limit is a type parameter; ours are checked before it.
 const DECODE_LIMIT: usize = 1 << 30;
-
-/// Most decoded bytes of a manifest for each stored one. [MAN-6]
-const MOST_PER_BYTE: usize = 256;
 
 /// What a pack is and what is in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +42,17 @@ pub struct Manifest {
     pub payloads: Vec<SectionRow>,
     /// The sections of tables, after those.
     pub tables: Vec<SectionRow>,
+    /// Companion files that are carried along, each a section after those; by name in byte order.
+    pub files: Vec<FileRow>,
+}
+
+/// A companion file of the fine-tuned folder, such as a tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRow {
+    /// Its name: a plain file name, never a path. [FIL-1]
+    pub name: String,
+    /// Where its bytes are.
+    pub section: SectionRow,
 }
 
 /// How a pack was made.
@@ -157,30 +164,6 @@ impl Manifest {
         bincode::serde::encode_to_vec(self, config()).map_err(|e| Error::Internal(format!("manifest: {e}")))
     }
 
-    /// The bytes to store, which are a zstd frame where that is smaller. [MAN-1]
-    pub fn to_stored(&self) -> Result<(Vec<u8>, usize)> {
-        let raw = self.encode()?;
-        let raw_len = raw.len();
-        let frame = compress::smaller(&raw).filter(|frame| raw_len <= frame.len().saturating_mul(MOST_PER_BYTE));
-        Ok((frame.unwrap_or(raw), raw_len))
-    }
-
-    /// Reads a manifest from its stored bytes, whose digest has been checked.
-    pub fn from_stored(stored: &[u8], raw_len: u32, limits: &Limits) -> Result<Self> {
-        Limits::check("manifest size in bytes", raw_len.into(), limits.manifest_bytes)?;
-        if stored.len() == raw_len as usize {
-            return Self::decode(stored, limits);
-        }
-        // Memory has to be earned: a few bytes cannot claim a manifest of many megabytes. [MAN-6]
-        if raw_len as usize > stored.len().saturating_mul(MOST_PER_BYTE) {
-            let detail =
-                format!("claims {raw_len} bytes from {}, at most {MOST_PER_BYTE} each are allowed", stored.len());
-            return Err(Error::malformed("MAN-6", "manifest", detail));
-        }
-        let raw = compress::expand(stored, raw_len as usize).map_err(|e| e.within("manifest"))?;
-        Self::decode(&raw, limits)
-    }
-
     /// Reads a manifest from all of `raw`, and checks that it is the only encoding of what it says. [MAN-2]
     pub fn decode(raw: &[u8], limits: &Limits) -> Result<Self> {
         let bad = |detail: String| Error::malformed("MAN-2", "manifest", detail);
@@ -268,7 +251,28 @@ impl Manifest {
     fn check_sections(&self, limits: &Limits) -> Result<()> {
         let own = || self.tensors.iter().filter_map(|t| if let DeltaRow::Own(o) = &t.delta { Some(o) } else { None });
         check_rows("payload", &self.payloads, own().map(|o| o.payload_len), false, limits)?;
-        check_rows("table", &self.tables, own().map(|o| o.table_len), true, limits)
+        check_rows("table", &self.tables, own().map(|o| o.table_len), true, limits)?;
+        self.check_files(limits)
+    }
+
+    /// Names of carried files are joined to a path, so they must not lead anywhere else. [FIL-1]
+    fn check_files(&self, limits: &Limits) -> Result<()> {
+        Limits::check("number of carried files", self.files.len() as u64, limits.files)?;
+        let mut previous = "";
+        for file in &self.files {
+            let place = || format!("file \"{}\"", crate::error::Escaped(&file.name));
+            if !is_plain_name(&file.name) || file.name.as_str() <= previous {
+                let detail = "is not a plain file name, or not after the one before it";
+                return Err(Error::malformed("FIL-1", place(), detail));
+            }
+            previous = &file.name;
+            Limits::check("section size in bytes", file.section.raw_len, limits.section_bytes)?;
+            if file.section.len > file.section.raw_len || (file.section.len == 0 && file.section.raw_len > 0) {
+                let detail = format!("has {} stored and {} decoded bytes", file.section.len, file.section.raw_len);
+                return Err(Error::malformed("SEC-2", place(), detail));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -314,6 +318,13 @@ fn check_rows(
         }
     }
     Ok(())
+}
+
+/// Letters, digits, `.`, `_` and `-`, at most 255, not beginning with a dot; and nothing that is a weight file or ours.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    let reserved = name.ends_with(".safetensors") || name.ends_with(".index.json") || name == "stitch.json";
+    plain && !reserved && !name.is_empty() && name.len() <= 255 && !name.starts_with('.')
 }
 
 /// The digest fields of a row as a digest.

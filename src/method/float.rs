@@ -278,7 +278,11 @@ pub(crate) fn encode_f64(dtype: Dtype, x: f64) -> u64 {
         Dtype::F32 => u64::from((x as f32).to_bits()),
         Dtype::F16 => L_F16.encode(x),
         Dtype::BF16 => L_BF16.encode(x),
-        other => with_element!(other, E => E::encode(Real::from_f64(x)), 0),
+        Dtype::F8_E4M3 => L_E4M3.encode(x),
+        Dtype::F8_E5M2 => L_E5M2.encode(x),
+        Dtype::F8_E4M3FNUZ => L_E4M3FNUZ.encode(x),
+        Dtype::F8_E5M2FNUZ => L_E5M2FNUZ.encode(x),
+        _ => 0,
     }
 }
 

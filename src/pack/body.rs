@@ -15,6 +15,7 @@ use crate::model::delta::{BlockDelta, Groups, ValueKind};
 use crate::model::digest::{Digest, Role};
 use crate::model::tensor::TensorInfo;
 use crate::pack::source::Source;
+use crate::pack::stored;
 
 /// Sections kept in memory, verified, because neighbouring blocks are read one after another.
 const CACHE_BYTES: usize = 8 << 20;
@@ -29,6 +30,7 @@ pub(crate) struct Body {
     pub owns: Vec<Own>,
     payloads: Sections,
     tables: Sections,
+    files: Sections,
 }
 
 /// A delta of its own, with everything that its row says in the types of the model.
@@ -65,17 +67,19 @@ impl Body {
         let header = Header::decode(&source.read(0, header_len)?, file_len)?;
         Limits::check("stored manifest size in bytes", header.manifest_len.into(), limits.manifest_bytes)?;
         let manifest_start = file_len.saturating_sub(header.manifest_len.into());
-        let stored = source.read(manifest_start, header.manifest_len as usize)?;
-        check_digest(Role::Manifest, "manifest", &stored, header.manifest)?;
-        let manifest = Manifest::from_stored(&stored, header.manifest_raw_len, limits)?;
+        let bytes = source.read(manifest_start, header.manifest_len as usize)?;
+        check_digest(Role::Manifest, "manifest", &bytes, header.manifest)?;
+        let manifest = stored::decode(&bytes, header.manifest_raw_len, limits)?;
         let payloads = Sections::new("payload", &manifest.payloads, HEADER_LEN as u64);
         let tables = Sections::new("table", &manifest.tables, payloads.file_end);
-        if tables.file_end != manifest_start {
-            let detail = format!("sections end at byte {}, the manifest starts at {manifest_start}", tables.file_end);
+        let file_rows: Vec<SectionRow> = manifest.files.iter().map(|f| f.section.clone()).collect();
+        let files = Sections::new("file", &file_rows, tables.file_end);
+        if files.file_end != manifest_start {
+            let detail = format!("sections end at byte {}, the manifest starts at {manifest_start}", files.file_end);
             return Err(Error::malformed("SEC-3", "sections", detail));
         }
         let owns = owns_of(&manifest)?;
-        Ok(Body { source, header, manifest, owns, payloads, tables })
+        Ok(Body { source, header, manifest, owns, payloads, tables, files })
     }
 
     /// The file's path, where there is one.
@@ -140,8 +144,13 @@ impl Body {
 
     /// Checks the digest of every section.
     pub fn check_sections(&self) -> Result<()> {
-        let all = self.payloads.check_all(&self.source).and_then(|()| self.tables.check_all(&self.source));
-        self.locate(all)
+        let mut all = [&self.payloads, &self.tables, &self.files].into_iter();
+        self.locate(all.try_for_each(|sections| sections.check_all(&self.source)))
+    }
+
+    /// The bytes of carried file `i`.
+    pub fn file(&self, i: usize) -> Result<Vec<u8>> {
+        self.locate(self.files.read(&self.source, i))
     }
 }
 

@@ -35,6 +35,15 @@ impl BoundPack {
         self.body.path()
     }
 
+    /// Carried companion files: name and bytes.
+    ///
+    /// # Errors
+    /// `DigestMismatch` or `Malformed` where a file is not what the manifest says.
+    pub fn files(&self) -> impl Iterator<Item = Result<(&str, Vec<u8>)>> {
+        let rows = self.body.manifest.files.iter().enumerate();
+        rows.map(|(i, row)| Ok((row.name.as_str(), self.body.file(i)?)))
+    }
+
     /// The deltas, by tensor name.
     ///
     /// # Errors
@@ -169,6 +178,28 @@ impl<'a> DeltaBlocks<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Decodes what is kept of units `start..start + len`, which may span blocks; positions count from `start`, and `len` is
+    /// at most 2^32 − 1. `block` is a buffer.
+    pub fn range(&self, start: u64, len: u64, block: &mut BlockDelta, out: &mut BlockDelta) -> Result<()> {
+        out.clear();
+        let end = start.saturating_add(len);
+        let first = start.checked_shr(self.block_log2()).unwrap_or(0);
+        for i in usize::try_from(first).unwrap_or(usize::MAX)..self.len() {
+            let block_start = self.start_of(i);
+            if block_start >= end {
+                break;
+            }
+            self.decode(i, block)?;
+            let unit = |p: &u32| block_start.saturating_add(u64::from(*p));
+            let from = block.positions.partition_point(|p| unit(p) < start);
+            let to = block.positions.partition_point(|p| unit(p) < end);
+            let positions = block.positions.get(from..to).unwrap_or(&[]);
+            out.positions.extend(positions.iter().filter_map(|p| u32::try_from(unit(p).saturating_sub(start)).ok()));
+            out.codes.extend_from_slice(block.codes.get(from..to).unwrap_or(&[]));
+        }
+        Ok(())
     }
 
     /// The scale of a unit's group; 0 for kinds without scales.

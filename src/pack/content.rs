@@ -74,13 +74,22 @@ fn low16(x: u64) -> [u8; 2] {
     [bytes[0], bytes[1]]
 }
 
-/// The content id of a pack: the base, the gain, and for each row its name and the content of its delta. [CID-1]
-pub(crate) fn content_id<'a>(base: &[u8; 32], gain: f32, rows: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
+/// The content id of a pack: the base, the gain, for each row its name and the content of its delta, and for each carried
+/// file its name and the digest of its bytes. [CID-1]
+pub(crate) fn content_id<'a>(
+    base: &[u8; 32],
+    gain: f32,
+    rows: &[(&'a str, Digest)],
+    files: &[(&'a str, Digest)],
+) -> Digest {
     let mut digester = Digester::new(Role::Content).with(base).with(&gain.to_le_bytes());
-    for (name, delta) in rows {
-        digester.add(&(name.len() as u64).to_le_bytes());
-        digester.add(name.as_bytes());
-        digester.add(&delta.0);
+    for list in [rows, files] {
+        digester.add(&(list.len() as u64).to_le_bytes());
+        for (name, digest) in list {
+            digester.add(&(name.len() as u64).to_le_bytes());
+            digester.add(name.as_bytes());
+            digester.add(&digest.0);
+        }
     }
     digester.finish()
 }

@@ -16,6 +16,7 @@ pub(crate) mod content;
 mod diagnose;
 pub mod opened;
 mod source;
+mod stored;
 pub mod verified;
 pub(crate) mod writer;
 

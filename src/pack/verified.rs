@@ -4,11 +4,11 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::format::table::Table;
 use crate::model::delta::BlockDelta;
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, Role};
 use crate::model::identity::BaseIdentity;
 use crate::model::tensor::TensorInfo;
 use crate::pack::body::{Body, Own};
-use crate::pack::bound::BoundPack;
+use crate::pack::bound::{BoundPack, DeltaBlocks};
 use crate::pack::content::{self, DeltaContent};
 use crate::pack::diagnose;
 
@@ -38,8 +38,18 @@ impl VerifiedPack {
     }
 
     /// Name, dtype and shape of every touched tensor, by name.
-    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
-        (0..self.body.manifest.tensors.len()).filter_map(|row| self.body.own_of_row(row)).map(|own| &own.info)
+    pub fn tensors(&self) -> impl Iterator<Item = TensorInfo> {
+        self.rows().map(|(name, own)| TensorInfo { name: name.into(), ..own.info.clone() })
+    }
+
+    /// Every row with a delta: its name, the delta, and its blocks. For reports that need no base.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &Own)> {
+        let rows = self.body.manifest.tensors.iter().enumerate();
+        rows.filter_map(|(i, row)| Some((row.name.as_str(), self.body.own_of_row(i)?)))
+    }
+
+    pub(crate) fn blocks<'a>(&'a self, own: &'a Own) -> Result<DeltaBlocks<'a>> {
+        DeltaBlocks::new(&self.body, own)
     }
 
     /// Decodes everything and compares the content id. [CID-1]
@@ -48,12 +58,18 @@ impl VerifiedPack {
         for own in &self.body.owns {
             digests.push((own.row, delta_content(&self.body, own)?));
         }
-        let rows = self.body.manifest.tensors.iter().enumerate().map(|(row, tensor)| {
+        let manifest = &self.body.manifest;
+        let rows = manifest.tensors.iter().enumerate().map(|(row, tensor)| {
             let target = self.body.own_of_row(row).map_or(row, |own| own.row);
             let i = digests.binary_search_by_key(&target, |d| d.0).unwrap_or(0);
             (tensor.name.as_str(), digests.get(i).map_or(Digest([0; 32]), |d| d.1))
         });
-        let found = content::content_id(&self.body.manifest.base, self.body.manifest.gain, rows);
+        let mut files = Vec::with_capacity(manifest.files.len());
+        for (i, file) in manifest.files.iter().enumerate() {
+            files.push((file.name.as_str(), Digest::of(Role::Content, &self.body.file(i)?)));
+        }
+        let rows: Vec<_> = rows.collect();
+        let found = content::content_id(&manifest.base, manifest.gain, &rows, &files);
         if found.0 == self.body.manifest.content || cfg!(fuzzing) {
             return Ok(());
         }

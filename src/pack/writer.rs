@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use crate::codec::{codes, compress, positions};
 use crate::error::{Error, Result};
 use crate::format::header::{HEADER_LEN, Header};
-use crate::format::manifest::{Manifest, SectionRow};
+use crate::format::manifest::{FileRow, Manifest, SectionRow};
 use crate::format::table::{BlockRow, Table};
 use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::digest::{Digest, Role};
 use crate::model::dtype::Dtype;
+use crate::pack::stored;
 
 /// A section ends at the first block or table that brings it to this many bytes: small enough that one tensor costs little
 /// to fetch and check, large enough that digests weigh nothing.
@@ -92,9 +93,9 @@ impl<W: Write + Seek> PackWriter<W> {
         Ok(SectionRow { len: stored.len() as u64, raw_len: raw_len as u64, digest })
     }
 
-    /// Writes what is left: the last payload section, the tables, the manifest with its lists of sections filled in, and the
+    /// Writes what is left: the last payload section, the tables, carried files, the manifest with its lists of sections filled in, and the
     /// header. Gives the output back and the pack id.
-    pub fn finish(mut self, mut manifest: Manifest) -> Result<(W, Header)> {
+    pub fn finish(mut self, mut manifest: Manifest, files: &[(String, Vec<u8>)]) -> Result<(W, Header)> {
         self.end_payload()?;
         manifest.payloads = std::mem::take(&mut self.payloads);
         for raw in std::mem::take(&mut self.tables) {
@@ -102,7 +103,12 @@ impl<W: Write + Seek> PackWriter<W> {
             let row = self.section(frame.as_deref().unwrap_or(&raw), raw.len())?;
             manifest.tables.push(row);
         }
-        let (stored, raw_len) = manifest.to_stored()?;
+        for (name, bytes) in files {
+            let frame = compress::smaller(bytes);
+            let section = self.section(frame.as_deref().unwrap_or(bytes), bytes.len())?;
+            manifest.files.push(FileRow { name: name.clone(), section });
+        }
+        let (stored, raw_len) = stored::encode(&manifest)?;
         self.out.write_all(&stored).map_err(|e| Error::io(&self.path, e))?;
         let file_len = self.written.saturating_add(stored.len() as u64);
         let too_large = |_| Error::Refused("the manifest would be larger than 4 GiB".into());

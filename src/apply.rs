@@ -1,0 +1,386 @@
+//! Journey two: base + packs → a model on disk.
+//!
+//! Blocks are stitched by all threads and written where they belong; the output gets its name when all of it is there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve};
+use crate::checkpoint::plan::Plan;
+use crate::error::{Error, Escaped, Result};
+use crate::method::stitch::Met;
+use crate::model::digest::{Digest, TensorDigester};
+use crate::model::identity::{BaseIdentity, digest_of};
+use crate::model::tensor::TensorInfo;
+use crate::parallel::Workers;
+use crate::recipe::{Recipe, RecipePack};
+use crate::stitched::{Scratch, StitchedModel, TensorStitcher};
+
+/// Units of a work item: whole pieces of a digest for every dtype.
+const RUN: u64 = 1 << 18;
+
+/// How a merged model is written.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// Replace an output that exists.
+    pub force: bool,
+    /// Fail unless the result is the one that the pack recorded. Only for one pack, alone, as it was made.
+    pub check: bool,
+    /// Fail unless the result has this digest.
+    pub expect: Option<Digest>,
+    /// Threads and progress.
+    pub workers: Workers,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// What the model was made of, with the digest of the result.
+    pub recipe: Recipe,
+    /// Bytes of the weight files.
+    pub bytes: u64,
+    /// Tensors that some pack in play touches.
+    pub touched: usize,
+    /// Whether the result was compared with one that was recorded.
+    pub checked: bool,
+}
+
+/// Writes a stitched model: one file where `out` ends in `.safetensors`, a folder otherwise.
+///
+/// # Errors
+/// `InvalidInput` for an output that is an input, `Refused` for one that exists, for an overlap under `refuse`, and for finite
+/// elements that would become infinite or NaN; `DigestMismatch` for a damaged pack or an unexpected result; `Io`. Whatever
+/// the error, nothing is left behind.
+pub fn apply(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let packs = model.layers().iter().filter_map(|l| l.pack.path().map(Path::to_owned));
+    let inputs: Vec<PathBuf> = model.base().own_paths().into_iter().chain(packs).collect();
+    refuse_input(out, inputs.iter().map(PathBuf::as_path))?;
+    let is_file = out.extension().is_some_and(|e| e == "safetensors");
+    if is_file { apply_file(model, base, out, options) } else { apply_folder(model, base, out, options) }
+}
+
+/// Computes a stitched model and writes nothing: its recipe, with the digest of the result.
+///
+/// # Errors
+/// As [`apply`].
+pub fn lock(model: &StitchedModel, base: &BaseIdentity, options: &ApplyOptions) -> Result<Applied> {
+    let plan = Plan::single(model.base(), "-".into(), &model.carried())?;
+    run(model, base, &plan, &[], options)
+}
+
+/// Writes a recipe to a file, whole or not at all.
+///
+/// # Errors
+/// `Refused` where the file exists and `force` is not set; `Io`.
+pub fn write_recipe(recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
+    let output = OutputFile::create(out, force)?;
+    output.file().write_all_at(&recipe.to_json()?, 0).map_err(|e| Error::io(out, e))?;
+    output.commit()
+}
+
+fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let name = out.to_string_lossy().into_owned();
+    let plan = Plan::single(model.base(), name, &model.carried())?;
+    let output = OutputFile::create(out, options.force)?;
+    output.reserve(plan.len())?;
+    let applied = run(model, base, &plan, &[output.file()], options)?;
+    output.commit()?;
+    Ok(applied)
+}
+
+fn apply_folder(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let plan = Plan::folder(model.base(), &model.carried())?;
+    let output = OutputFolder::create(out, options.force)?;
+    let mut files = Vec::new();
+    for planned in &plan.files {
+        let file = output.file(&planned.name)?;
+        reserve(&file, &output.path_of(&planned.name), planned.len)?;
+        files.push(file);
+    }
+    let applied = run(model, base, &plan, &files.iter().collect::<Vec<_>>(), options)?;
+    let carried = carried_files(model)?;
+    for (name, from) in model.base().companions()?.iter().filter(|(name, _)| !carried.contains_key(name)) {
+        std::fs::copy(from, output.path_of(name)).map_err(|e| Error::io(from, e))?;
+    }
+    let recipe = [("stitch.json".to_string(), applied.recipe.to_json()?)];
+    for (name, bytes) in carried.into_iter().chain(plan.index).chain(recipe) {
+        let path = output.path_of(&name);
+        output.file(&name)?.write_all_at(&bytes, 0).map_err(|e| Error::io(&path, e))?;
+    }
+    output.commit()?;
+    Ok(applied)
+}
+
+/// Companion files that packs in play carry; two packs must not carry different ones.
+fn carried_files(model: &StitchedModel) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for layer in model.layers().iter().filter(|l| l.weight != 0.0) {
+        for file in layer.pack.files() {
+            let (name, bytes) = file?;
+            if files.get(name).is_some_and(|other| *other != bytes) {
+                return Err(Error::Refused(format!(
+                    "two packs carry different files \"{}\"; apply them one by one",
+                    Escaped(name)
+                )));
+            }
+            files.insert(name.to_string(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+/// One run of units of one tensor.
+struct Item {
+    tensor: usize,
+    start: u64,
+    len: u64,
+}
+
+/// A tensor of the output.
+struct Target<'a> {
+    info: &'a TensorInfo,
+    file: usize,
+    offset: u64,
+    touched: bool,
+    /// Its digest, where the base's is still right and known.
+    known: Option<Digest>,
+}
+
+/// Computes every tensor, writes it to its file where there is one, and digests the result.
+fn run(
+    model: &StitchedModel,
+    base: &BaseIdentity,
+    plan: &Plan,
+    files: &[&File],
+    options: &ApplyOptions,
+) -> Result<Applied> {
+    let workers = &options.workers;
+    let targets = targets(model, base, plan);
+    let items = items(&targets, files.is_empty());
+    workers.progress().stage("stitching", items.iter().map(|i| item_bytes(&targets, i)).sum());
+    for (planned, file) in plan.files.iter().zip(files) {
+        file.write_all_at(&planned.head, 0).map_err(|e| Error::io(Path::new(&planned.name), e))?;
+    }
+    let stitchers = Stitchers::new(model);
+    let done = workers.for_each(items.len(), Worker::default, |worker, i| {
+        let Some((item, target)) = items.get(i).and_then(|item| Some((item, targets.get(item.tensor)?))) else {
+            return Ok(());
+        };
+        let unit = target.info.dtype.unit_bytes() as u64;
+        if target.touched {
+            let stitcher = stitchers.get(&target.info.name)?;
+            let Worker { out, scratch, .. } = worker;
+            let mut met = Met::default();
+            stitcher.run(item.start, item.len, out, scratch, &mut met)?;
+            if met.nonfinite > 0 {
+                worker.nonfinite.push((item.tensor, met.nonfinite));
+            }
+            worker.finish(target, item, None, files, plan)?;
+        } else {
+            let bytes = model.base().bytes(&target.info.name, item.start * unit..(item.start + item.len) * unit)?;
+            worker.finish(target, item, Some(&bytes), files, plan)?;
+        }
+        workers.progress().advance(item.len * unit);
+        Ok(())
+    })?;
+    model.base().check_unchanged()?;
+    refuse_nonfinite(&targets, &done)?;
+    let result = result_digest(&targets, done);
+    let checked = compare(model, &targets, &result, options)?;
+    let base_digest = base.digest().unwrap_or_else(|| bound_base(model));
+    let recipe = Recipe::new(
+        base_digest,
+        recipe_packs(model),
+        model.rule().name(),
+        model.lambda(),
+        digest_all(&targets, &result),
+    );
+    Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
+}
+
+/// The base that the packs name, for a check that did not read all of it.
+fn bound_base(model: &StitchedModel) -> Digest {
+    model.layers().first().map_or(Digest([0; 32]), |l| Digest(l.pack.manifest().base))
+}
+
+fn targets<'a>(model: &StitchedModel, base: &BaseIdentity, plan: &'a Plan) -> Vec<Target<'a>> {
+    let mut targets = Vec::new();
+    for (file, planned) in plan.files.iter().enumerate() {
+        for (info, offset) in &planned.tensors {
+            let touched = model.touches(&info.name);
+            let known = if touched { None } else { base.tensor(&info.name).and_then(|(_, digest)| digest) };
+            targets.push(Target { info, file, offset: *offset, touched, known });
+        }
+    }
+    targets
+}
+
+/// Runs of all tensors in file order. Where nothing is written, tensors whose digest is known are left out.
+fn items(targets: &[Target], dry: bool) -> Vec<Item> {
+    let mut items = Vec::new();
+    for (tensor, target) in targets.iter().enumerate().filter(|(_, t)| !(dry && t.known.is_some())) {
+        let units = target.info.units();
+        items.extend((0..units.div_ceil(RUN)).map(|i| Item { tensor, start: i * RUN, len: RUN.min(units - i * RUN) }));
+    }
+    items
+}
+
+fn item_bytes(targets: &[Target], item: &Item) -> u64 {
+    targets.get(item.tensor).map_or(0, |t| item.len * t.info.dtype.unit_bytes() as u64)
+}
+
+/// What one thread holds.
+#[derive(Default)]
+struct Worker {
+    out: Vec<u8>,
+    scratch: Scratch,
+    /// By tensor: elements that would become infinite or NaN.
+    nonfinite: Vec<(usize, u64)>,
+    /// By tensor and piece: what the digest of the result is made of.
+    pieces: Vec<((usize, u64), [u8; 32])>,
+}
+
+impl Worker {
+    /// Writes a run and hashes it: `bytes`, or what was stitched.
+    fn finish(
+        &mut self,
+        target: &Target,
+        item: &Item,
+        bytes: Option<&[u8]>,
+        files: &[&File],
+        plan: &Plan,
+    ) -> Result<()> {
+        let bytes = bytes.unwrap_or(&self.out);
+        let start = item.start * target.info.dtype.unit_bytes() as u64;
+        if let Some(file) = files.get(target.file) {
+            let path = plan.files.get(target.file).map_or("", |f| f.name.as_str());
+            file.write_all_at(bytes, target.offset + start).map_err(|e| Error::io(Path::new(path), e))?;
+        }
+        if target.known.is_none() {
+            let digester = TensorDigester::new(target.info.byte_len());
+            let numbers = start / TensorDigester::PIECE..;
+            for (number, piece) in numbers.zip(bytes.chunks(TensorDigester::PIECE as usize)) {
+                self.pieces.push(((item.tensor, number), digester.piece(number, piece)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_nonfinite(targets: &[Target], done: &[Worker]) -> Result<()> {
+    let all = || done.iter().flat_map(|w| &w.nonfinite);
+    let Some(first) = all().map(|(tensor, _)| *tensor).min() else { return Ok(()) };
+    let count: u64 = all().map(|(_, n)| n).sum();
+    let name = targets.get(first).map_or("", |t| t.info.name.as_str());
+    Err(Error::Refused(format!(
+        "{count} finite elements would become infinite or NaN, the first in tensor \"{}\"; use smaller weights, lambda or --gain",
+        Escaped(name)
+    )))
+}
+
+/// The digest of every tensor of the result, by target.
+fn result_digest(targets: &[Target], done: Vec<Worker>) -> Vec<Digest> {
+    let mut pieces: Vec<_> = done.into_iter().flat_map(|w| w.pieces).collect();
+    pieces.sort_unstable_by_key(|(key, _)| *key);
+    let mut pieces = pieces.into_iter().map(|(_, value)| value);
+    let digest = |target: &Target| {
+        target.known.unwrap_or_else(|| {
+            let digester = TensorDigester::new(target.info.byte_len());
+            let mut own: Vec<_> = match target.info.byte_len() {
+                0 => vec![digester.piece(0, &[])],
+                _ => Vec::new(),
+            };
+            own.extend(pieces.by_ref().take(digester.pieces() as usize - own.len()));
+            digester.finish(&own)
+        })
+    };
+    targets.iter().map(digest).collect()
+}
+
+/// One digest over the whole result.
+fn digest_all(targets: &[Target], digests: &[Digest]) -> Digest {
+    let sorted: BTreeMap<&str, (&TensorInfo, Digest)> =
+        targets.iter().zip(digests).map(|(t, d)| (t.info.name.as_str(), (t.info, *d))).collect();
+    digest_of(sorted.into_values())
+}
+
+/// Compares the result with what was recorded. [RES-1]
+fn compare(model: &StitchedModel, targets: &[Target], digests: &[Digest], options: &ApplyOptions) -> Result<bool> {
+    let differs = |expected: Digest, found: Digest| {
+        let place = "result".to_string();
+        Err(Error::DigestMismatch { place, expected: expected.0, found: found.0 })
+    };
+    if let Some(expected) = options.expect {
+        let found = digest_all(targets, digests);
+        if found != expected {
+            return differs(expected, found);
+        }
+    }
+    if !options.check {
+        return Ok(options.expect.is_some());
+    }
+    let recorded = match model.layers() {
+        [only] if only.weight == 1.0 && model.lambda() == 1.0 => {
+            let manifest = only.pack.manifest();
+            manifest.result.filter(|_| model.gains() == [manifest.gain])
+        }
+        _ => None,
+    };
+    let Some(expected) = recorded.map(Digest) else {
+        let why = "only one pack, alone, with weight, lambda and gain as it was made, has a recorded result";
+        return Err(Error::InvalidInput(format!("--check has nothing to compare with: {why}; use a recipe instead")));
+    };
+    let touched: BTreeMap<&str, (&TensorInfo, Digest)> = targets
+        .iter()
+        .zip(digests)
+        .filter(|(t, _)| t.touched)
+        .map(|(t, d)| (t.info.name.as_str(), (t.info, *d)))
+        .collect();
+    let found = digest_of(touched.into_values());
+    if found == expected { Ok(true) } else { differs(expected, found) }
+}
+
+fn recipe_packs(model: &StitchedModel) -> Vec<RecipePack> {
+    let layers = model.layers().iter().zip(model.gains());
+    layers
+        .map(|(layer, gain)| RecipePack {
+            file: layer.pack.path().and_then(Path::file_name).map_or("-".into(), |n| n.to_string_lossy().into_owned()),
+            id: layer.pack.id().to_string(),
+            weight: layer.weight,
+            gain: *gain,
+        })
+        .collect()
+}
+
+/// Tensors that threads are working on, with their tables: made when the first block is asked for, forgotten when others
+/// have come.
+struct Stitchers<'a> {
+    model: &'a StitchedModel<'a>,
+    recent: Mutex<VecDeque<(String, Arc<TensorStitcher<'a>>)>>,
+}
+
+impl<'a> Stitchers<'a> {
+    const MOST: usize = 16;
+
+    fn new(model: &'a StitchedModel<'a>) -> Self {
+        Stitchers { model, recent: Mutex::default() }
+    }
+
+    fn get(&self, name: &str) -> Result<Arc<TensorStitcher<'a>>> {
+        let lock = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, stitcher)) = lock().iter().find(|(n, _)| n == name) {
+            return Ok(stitcher.clone());
+        }
+        let stitcher = Arc::new(self.model.stitcher(name)?);
+        let mut recent = lock();
+        recent.push_back((name.to_string(), stitcher.clone()));
+        if recent.len() > Self::MOST {
+            recent.pop_front();
+        }
+        Ok(stitcher)
+    }
+}

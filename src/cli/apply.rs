@@ -1,0 +1,235 @@
+//! `stitchpack apply` and `lock`: base + packs → model, or its recipe.
+
+use std::path::{Path, PathBuf};
+
+use stitchpack::checkpoint::BaseCheck;
+use stitchpack::method::stitch::OverlapRule;
+use stitchpack::model::identity::BaseIdentity;
+use stitchpack::recipe::Recipe;
+use stitchpack::{Applied, ApplyOptions, Checkpoint, Error, GainChoice, Layer, MergeOptions, Result, StitchedModel};
+
+use super::Global;
+use super::say::{Say, size};
+
+/// Apply packs to their base: a complete model folder, or one file
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    merge: Merge,
+    /// Where to write: X.safetensors is one file, anything else a folder
+    #[arg(short, long, value_name = "MODEL")]
+    output: PathBuf,
+    /// Make the model that this recipe describes, and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lambda", "overlap", "gain"])]
+    recipe: Option<PathBuf>,
+    /// Fail unless the result is the one that the pack recorded (one pack, applied as it was made)
+    #[arg(long)]
+    check: bool,
+    /// Replace the output if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// Write the recipe of a merged model without making it
+#[derive(clap::Args)]
+pub struct LockArgs {
+    #[command(flatten)]
+    merge: Merge,
+    /// Where to write the recipe
+    #[arg(short, long, value_name = "FILE", default_value = "stitch.json")]
+    output: PathBuf,
+    /// Replace the output if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(clap::Args)]
+struct Merge {
+    /// The base: a .safetensors file or a Hugging Face folder
+    base: PathBuf,
+    /// Packs, each with an optional weight: PACK or PACK@0.6
+    #[arg(value_name = "PACK[@WEIGHT]")]
+    packs: Vec<String>,
+    /// A factor of everything that is added to the base [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    lambda: Option<f32>,
+    /// Where packs keep the same position: average, weighted-average, sum, elect, max, priority or refuse [default: average]
+    #[arg(long, value_name = "RULE")]
+    overlap: Option<String>,
+    /// The gain of lossy packs: auto, stored, none or a number
+    #[arg(long, default_value = "auto")]
+    gain: String,
+    /// How much of the base is read to know it: full, touched or cached
+    #[arg(long, value_name = "HOW", default_value = "cached")]
+    base_check: String,
+}
+
+/// A base with packs bound to it, as the arguments say.
+struct Ready {
+    base: Checkpoint,
+    identity: BaseIdentity,
+    layers: Vec<Layer>,
+    options: MergeOptions,
+    recipe: Option<Recipe>,
+}
+
+pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+    let ready = prepare(&args.merge, args.recipe.as_deref(), global)?;
+    let expect = ready.recipe.as_ref().and_then(Recipe::result_digest);
+    let options = ApplyOptions { force: args.force, check: args.check, expect, workers: global.workers() };
+    let carries_files = ready.layers.iter().any(|l| !l.pack.manifest().files.is_empty());
+    let model = StitchedModel::new(&ready.base, ready.layers, &ready.options)?;
+    let applied = stitchpack::apply(&model, &ready.identity, &args.output, &options)?;
+    drop(options);
+    if carries_files && args.output.extension().is_some_and(|e| e == "safetensors") {
+        say.warn("the packs carry companion files, which a single file cannot hold; apply to a folder to get them");
+    }
+    report(&applied, &args.output, &args.merge.base_check, say);
+    Ok(())
+}
+
+pub fn run_lock(args: LockArgs, global: &Global, say: &Say) -> Result<()> {
+    let ready = prepare(&args.merge, None, global)?;
+    if args.output.exists() && !args.force {
+        return Err(Error::Refused(format!("{}: exists; use --force to replace it", args.output.display())));
+    }
+    let model = StitchedModel::new(&ready.base, ready.layers, &ready.options)?;
+    let options = ApplyOptions { workers: global.workers(), ..Default::default() };
+    let locked = stitchpack::lock(&model, &ready.identity, &options)?;
+    stitchpack::apply::write_recipe(&locked.recipe, &args.output, args.force)?;
+    report(&locked, &args.output, &args.merge.base_check, say);
+    Ok(())
+}
+
+fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) {
+    let recipe = &applied.recipe;
+    if say.json {
+        let document = serde_json::json!({
+            "path": out, "bytes": applied.bytes, "touched_tensors": applied.touched, "base_check": base_check,
+            "result_checked": applied.checked, "recipe": recipe,
+        });
+        return say.document(&document);
+    }
+    let n = recipe.packs.len();
+    let plural = if n == 1 { "" } else { "s" };
+    say.line(format!(
+        "{}: {}, {n} pack{plural}, {} tensors changed",
+        out.display(),
+        size(applied.bytes),
+        applied.touched
+    ));
+    for pack in &recipe.packs {
+        say.line(format!("pack     {:.16}  weight {}  gain {:.4}  {}", pack.id, pack.weight, pack.gain, pack.file));
+    }
+    let checked = if applied.checked { ", as recorded" } else { "" };
+    say.line(format!("overlap  {}, lambda {}", recipe.overlap, recipe.lambda));
+    say.line(format!("result   {}{checked}", recipe.result));
+    let base = match base_check {
+        "touched" => "the touched tensors were checked, the others were not read",
+        "full" => "checked, every byte",
+        _ => "checked, every byte now or when the file was last in this state",
+    };
+    say.note(format!("base     {base}"));
+}
+
+fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Ready> {
+    let mut check: BaseCheck = args.base_check.parse()?;
+    let mut named = args.packs.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
+    let mut options = MergeOptions {
+        overlap: args.overlap.as_deref().map(str::parse::<OverlapRule>).transpose()?,
+        lambda: args.lambda.unwrap_or(1.0),
+        gain: args.gain.parse::<GainChoice>()?,
+        gains: None,
+    };
+    let recipe = match recipe {
+        Some(path) => {
+            let json = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+            let recipe = Recipe::parse(&json)?;
+            options = MergeOptions { overlap: Some(recipe.overlap.parse()?), lambda: recipe.lambda, ..options };
+            named = find_packs(&recipe, path, &named)?;
+            // A recipe is a promise about the whole model.
+            check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
+            Some(recipe)
+        }
+        None => None,
+    };
+    if named.is_empty() && recipe.is_none() {
+        return Err(Error::InvalidInput("name at least one pack".into()));
+    }
+    let base = global.checkpoint(&args.base)?;
+    let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
+    let packs = super::open_packs(&paths)?;
+    let touched: std::collections::HashSet<String> =
+        packs.iter().flat_map(|p| p.manifest().tensors.iter().map(|t| t.name.clone())).collect();
+    let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
+    if let Some(recipe) = &recipe {
+        check_recipe_base(recipe, &identity)?;
+    }
+    let mut layers = Vec::new();
+    for (pack, (_, weight)) in packs.into_iter().zip(named) {
+        layers.push(Layer { pack: pack.bind(&identity)?, weight });
+    }
+    options.gains = recipe.as_ref().map(|r| r.packs.iter().map(|p| p.gain).collect());
+    Ok(Ready { base, identity, layers, options, recipe })
+}
+
+fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {
+    let (expected, found) = (recipe.base_digest(), identity.digest());
+    if expected == found {
+        return Ok(());
+    }
+    let zero = stitchpack::model::digest::Digest([0; 32]);
+    Err(Error::BaseMismatch(Box::new(stitchpack::error::BaseMismatch {
+        diagnosis: "the recipe names another base".into(),
+        advice: "get the base that the recipe was made with".into(),
+        tensors: Vec::new(),
+        differing: 0,
+        touched: 0,
+        expected: expected.unwrap_or(zero).0,
+        found: found.map(|d| d.0),
+    })))
+}
+
+/// The files of a recipe's packs, in its order: among those named, else beside the recipe or here, by the recorded name.
+fn find_packs(recipe: &Recipe, path: &Path, named: &[(PathBuf, f32)]) -> Result<Vec<(PathBuf, f32)>> {
+    let mut known = Vec::new();
+    for (path, _) in named {
+        known.push((super::open_pack(path)?.id().to_string(), path.clone()));
+    }
+    if let Some((id, path)) = known.iter().find(|(id, _)| !recipe.packs.iter().any(|p| p.id == *id)) {
+        return Err(Error::Refused(format!("{}: pack {id} is not in the recipe", path.display())));
+    }
+    let mut out = Vec::new();
+    for pack in &recipe.packs {
+        let given = known.iter().find(|(id, _)| *id == pack.id).map(|(_, path)| path.clone());
+        let name = Path::new(&pack.file).file_name().unwrap_or_default();
+        let beside = path.parent().map(|p| p.join(name));
+        let places = beside.into_iter().chain([PathBuf::from(name)]);
+        let found = given.or_else(|| {
+            places
+                .filter(|p| p.is_file())
+                .find(|p| stitchpack::OpenedPack::open(p).is_ok_and(|opened| opened.id().to_string() == pack.id))
+        });
+        let found = found.ok_or_else(|| {
+            Error::Refused(format!(
+                "pack {} ({}) of the recipe is not at hand; name its file",
+                pack.id,
+                stitchpack::error::Escaped(&pack.file)
+            ))
+        })?;
+        out.push((found, pack.weight));
+    }
+    Ok(out)
+}
+
+/// `PACK` or `PACK@WEIGHT`: the last `@` before a number, unless a file of the whole name exists.
+fn pack_and_weight(text: &str) -> Result<(PathBuf, f32)> {
+    let whole = PathBuf::from(text);
+    let Some((path, weight)) = text.rsplit_once('@').filter(|_| !whole.exists()) else { return Ok((whole, 1.0)) };
+    match weight.parse::<f32>() {
+        Ok(w) if w.is_finite() => Ok((PathBuf::from(path), w)),
+        Ok(_) => Err(Error::InvalidInput(format!("weight \"{weight}\" of \"{path}\" is not a finite number"))),
+        Err(_) if weight.is_empty() => Err(Error::InvalidInput(format!("\"{text}\" has no weight after the @"))),
+        Err(_) => Ok((whole, 1.0)),
+    }
+}

@@ -1,0 +1,198 @@
+//! `stitchpack create`: base and fine-tuned model → pack.
+
+use std::path::PathBuf;
+
+use stitchpack::create::{CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
+use stitchpack::method::density::Density;
+use stitchpack::model::delta::{Groups, ValueKind};
+use stitchpack::{Created, Error, Result};
+
+use super::Global;
+use super::say::{Say, count, names, percent, size};
+
+/// Make a pack of the difference between a base and a fine-tuned model
+#[derive(clap::Args)]
+pub struct Args {
+    /// The base: a .safetensors file or a Hugging Face folder
+    base: PathBuf,
+    /// The fine-tuned model: a file or folder; it may be sharded in another way
+    fine_tuned: PathBuf,
+    /// Where to write the pack
+    #[arg(short, long, value_name = "PACK", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+    /// Write a note on the pack (task, licence, metrics …); may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    meta: Vec<String>,
+    /// Take companion files that differ from the base's (tokenizer, chat template …) into the pack
+    #[arg(long)]
+    carry_files: bool,
+    /// Do everything but write the pack
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace the output if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(clap::Args)]
+struct How {
+    /// Share of the float elements to keep, such as 0.05 or 5% [default: 1%]
+    #[arg(long, value_name = "D", conflicts_with = "exact")]
+    density: Option<String>,
+    /// Give back the fine-tuned model bit for bit
+    #[arg(long, conflicts_with_all = ["values", "rescale", "scope", "scores", "mask", "groups"])]
+    exact: bool,
+    /// How kept deltas are stored: f32, f16, bf16, int8, int4, sign or codebook [default: sign]
+    #[arg(long, value_name = "KIND")]
+    values: Option<String>,
+    /// Among which elements the largest are taken: global or tensor [default: global]
+    #[arg(long)]
+    scope: Option<String>,
+    /// Which positions share a scale: tensor or row [default: tensor]
+    #[arg(long)]
+    groups: Option<String>,
+    /// What the gain makes up for: none, energy, l1 or a factor [default: energy; none for float values]
+    #[arg(long, value_name = "RULE")]
+    rescale: Option<String>,
+    /// Keep the positions with the largest scores: a safetensors file with the checkpoint's names and shapes
+    #[arg(long, value_name = "FILE", conflicts_with = "mask")]
+    scores: Option<PathBuf>,
+    /// Keep the positions of a mask: a safetensors file of BOOL or U8 tensors
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["density", "scope"])]
+    mask: Option<PathBuf>,
+    #[command(flatten)]
+    tensors: Tensors,
+}
+
+/// Which tensors take part.
+#[derive(clap::Args)]
+pub struct Tensors {
+    /// Only tensors whose name matches; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// No tensors whose name matches; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Round fine-tuned values to the base's dtype where the dtypes differ
+    #[arg(long)]
+    pub cast: bool,
+    /// Tensors that only the fine-tuned model has, or has in another shape: refuse, carry or skip
+    #[arg(long, value_name = "WHAT", default_value = "refuse")]
+    pub new_tensors: String,
+}
+
+pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+    let (base, fine_tuned) = (global.checkpoint(&args.base)?, global.checkpoint(&args.fine_tuned)?);
+    let options = CreateOptions {
+        method: method(&args.how, global)?,
+        include: args.how.tensors.include,
+        exclude: args.how.tensors.exclude,
+        cast: args.how.tensors.cast,
+        new_tensors: args.how.tensors.new_tensors.parse::<NewTensors>()?,
+        carry_files: args.carry_files,
+        notes: notes(&args.meta)?,
+        force: args.force,
+        record_result: true,
+        workers: global.workers(),
+    };
+    let created = match (&args.output, args.dry_run) {
+        (Some(out), false) => stitchpack::create(&base, &fine_tuned, out, &options)?,
+        _ => stitchpack::create_dry(&base, &fine_tuned, &options)?,
+    };
+    drop(options);
+    report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, say);
+    Ok(())
+}
+
+fn method(how: &How, global: &Global) -> Result<Method> {
+    if how.exact {
+        return Ok(Method::Exact);
+    }
+    let defaults = Lossy::default();
+    let values = how.values.as_deref().map_or(Ok(defaults.values), str::parse::<ValueKind>)?;
+    let localizer = match (&how.scores, &how.mask) {
+        (Some(file), _) => Localizer::Scores(global.checkpoint(file)?),
+        (None, Some(file)) => Localizer::Mask(global.checkpoint(file)?),
+        (None, None) => Localizer::Magnitude,
+    };
+    Ok(Method::Lossy(Lossy {
+        density: how.density.as_deref().map_or(Ok(defaults.density), str::parse::<Density>)?,
+        localizer,
+        scope: how.scope.as_deref().map_or(Ok(Scope::default()), str::parse)?,
+        values,
+        groups: match how.groups.as_deref() {
+            None | Some("tensor") => Groups::Tensor,
+            Some("row") => Groups::Row,
+            Some(other) => return Err(Error::InvalidInput(format!("groups \"{other}\" is not tensor or row"))),
+        },
+        rescale: how.rescale.as_deref().map_or(Ok(Rescale::default_for(values)), str::parse)?,
+    }))
+}
+
+fn notes(meta: &[String]) -> Result<std::collections::BTreeMap<String, String>> {
+    let mut notes = std::collections::BTreeMap::new();
+    for text in meta {
+        let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) = pair.ok_or_else(|| Error::InvalidInput(format!("--meta \"{text}\" is not KEY=VALUE")))?;
+        if notes.insert(key.to_string(), value.to_string()).is_some() {
+            return Err(Error::InvalidInput(format!("--meta {key} is given twice")));
+        }
+    }
+    Ok(notes)
+}
+
+fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, say: &Say) {
+    if !c.skipped.is_empty() {
+        say.warn(format!("left out, because only the fine-tuned model has them so: {}", names(&c.skipped)));
+    }
+    if !c.only_in_base.is_empty() {
+        say.warn(format!("only in the base, they stay as they are: {}", names(&c.only_in_base)));
+    }
+    if !c.companions.is_empty() && !carry_files {
+        say.warn(format!(
+            "files that differ from the base's and are not in the pack: {} (--carry-files takes them along)",
+            names(&c.companions)
+        ));
+    }
+    let share = c.pack_bytes as f64 / c.fine_tuned_bytes.max(1) as f64;
+    if say.json {
+        let document = serde_json::json!({
+            "path": path, "id": c.id.to_string(), "content_id": c.content.to_string(), "pack_bytes": c.pack_bytes,
+            "fine_tuned_bytes": c.fine_tuned_bytes, "size_share": share, "touched_tensors": c.touched,
+            "candidates": c.candidates, "changed": c.changed, "kept": c.kept, "energy_kept": c.energy, "gain": c.gain,
+            "exact": c.exact, "unchanged_in_mask": c.unchanged_in_mask, "carried": c.carried, "skipped": c.skipped,
+            "only_in_base": c.only_in_base, "differing_files": c.companions,
+        });
+        return say.document(&document);
+    }
+    let what = path.map_or("dry run".into(), |p| p.display().to_string());
+    say.line(format!("{what}: {} ({} of the fine-tuned model)", size(c.pack_bytes), percent(share)));
+    say.line(format!("id       {}", c.id));
+    if c.exact {
+        say.line(format!(
+            "exact    gives back the fine-tuned model bit for bit; {} units of {} tensors changed",
+            count(c.kept),
+            c.touched
+        ));
+    } else {
+        say.line(format!(
+            "kept     {} of {} elements ({}), {} changed; {} tensors",
+            count(c.kept),
+            count(c.candidates),
+            percent(c.kept as f64 / c.candidates.max(1) as f64),
+            count(c.changed),
+            c.touched
+        ));
+        say.line(format!("energy   {} of the task vector's squared norm; gain {:.4}", percent(c.energy), c.gain));
+        let bits = c.pack_bytes as f64 * 8.0 / c.candidates.max(1) as f64;
+        say.line(format!("lossy    {bits:.3} bits a parameter; not evaluated, measure the applied model on your task"));
+    }
+    if c.unchanged_in_mask > 0 {
+        say.line(format!("dropped  {} positions of the mask, where nothing changed", count(c.unchanged_in_mask)));
+    }
+    if !c.carried.is_empty() {
+        say.line(format!("carried  {}", names(&c.carried)));
+    }
+}

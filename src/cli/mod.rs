@@ -1,0 +1,155 @@
+//! What was typed, what it means, what was done: one file a command.
+
+mod apply;
+mod create;
+mod diff;
+mod inspect;
+mod overlap;
+mod say;
+mod verify;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use stitchpack::{Checkpoint, Error, Result, VerifiedPack, Workers};
+
+use say::{Bar, Say};
+
+/// Ship, store and load many fine-tunes of one base model as small, verified stitch packs.
+#[derive(Parser)]
+#[command(name = "stitchpack", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Options of every command.
+#[derive(clap::Args)]
+pub struct Global {
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but results and errors
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print more about what is done
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Number of threads [default: one a core]
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    threads: usize,
+    /// Read checkpoints by system calls instead of mapping them (network file systems, files that others may change)
+    #[arg(long, global = true)]
+    no_mmap: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, or yes; 2 usage; 3 malformed; 4 integrity (a digest does not match); 5 wrong base; \
+6 refused (a limit, a policy, an overlap under refuse); 7 IO; 8 a version or feature newer than this reader; 70 a bug; 130 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    Create(create::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Apply(apply::Args),
+    Lock(apply::LockArgs),
+    Overlap(overlap::Args),
+    Diff(diff::Args),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages to a folder
+    Man {
+        /// The folder
+        folder: std::path::PathBuf,
+    },
+}
+
+/// Set when the person asks to stop.
+static CANCELLED: AtomicBool = AtomicBool::new(false);
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // A closed pipe is no error, and there is nobody left to tell.
+            drop(e.print());
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    // Without a handler an interrupt still ends the process, and leaves only what a later run removes.
+    drop(ctrlc::set_handler(|| CANCELLED.store(true, Ordering::Relaxed)));
+    let say = Say::new(cli.global.json, cli.global.quiet);
+    match run(cli.command, &cli.global, &say) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            say.error(&e);
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn run(command: Command, global: &Global, say: &Say) -> Result<()> {
+    match command {
+        Command::Create(args) => create::run(args, global, say),
+        Command::Inspect(args) => inspect::run(args, global, say),
+        Command::Verify(args) => verify::run(args, global, say),
+        Command::Apply(args) => apply::run(args, global, say),
+        Command::Lock(args) => apply::run_lock(args, global, say),
+        Command::Overlap(args) => overlap::run(args, global, say),
+        Command::Diff(args) => diff::run(args, global, say),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stitchpack", &mut out);
+            say.raw(&out);
+            Ok(())
+        }
+        Command::Man { folder } => {
+            let io = |source| Error::Io { path: folder.clone(), source };
+            std::fs::create_dir_all(&folder).map_err(io)?;
+            clap_mangen::generate_to(Cli::command(), &folder).map_err(io)
+        }
+    }
+}
+
+impl Global {
+    /// Threads and progress.
+    fn workers(&self) -> Workers {
+        let shown = !self.quiet && !self.json && std::io::stderr().is_terminal();
+        Workers::new(self.threads, Arc::new(Bar::new(shown, &CANCELLED)))
+    }
+
+    /// Opens a checkpoint, mapped unless that was declined.
+    fn checkpoint(&self, path: &Path) -> Result<Checkpoint> {
+        if self.no_mmap {
+            return Checkpoint::open(path);
+        }
+        #[expect(unsafe_code, reason = "the command line takes the risk of mapping, and --no-mmap declines it")]
+        // SAFETY: whoever runs the command keeps the files as they are meanwhile; the manual says so.
+        let mapped = unsafe { Checkpoint::map(path) };
+        mapped
+    }
+}
+
+/// Opens a pack from a file, or from standard input for `-`.
+fn open_pack(path: &Path) -> Result<stitchpack::OpenedPack> {
+    if path == Path::new("-") {
+        let limits = stitchpack::Limits::default();
+        return stitchpack::OpenedPack::from_stream(std::io::stdin().lock(), 1 << 30, &limits);
+    }
+    stitchpack::OpenedPack::open(path)
+}
+
+/// Opens packs whose sections are checked when they are read.
+fn open_packs(paths: &[std::path::PathBuf]) -> Result<Vec<VerifiedPack>> {
+    paths.iter().map(|p| Ok(open_pack(p)?.verify_as_read())).collect()
+}

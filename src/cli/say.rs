@@ -1,0 +1,186 @@
+//! Data on standard output, everything else on standard error.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use stitchpack::error::Escaped;
+use stitchpack::{Error, Progress};
+
+/// How the command talks.
+pub struct Say {
+    pub json: bool,
+    quiet: bool,
+}
+
+impl Say {
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Say { json, quiet }
+    }
+
+    /// Bytes on standard output. A closed pipe is not an error.
+    pub fn raw(&self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        drop(out.write_all(bytes).and_then(|()| out.flush()));
+    }
+
+    /// A line of data on standard output.
+    pub fn line(&self, text: impl AsRef<str>) {
+        self.raw(format!("{}\n", text.as_ref()).as_bytes());
+    }
+
+    /// The one JSON document of `--json`.
+    pub fn document(&self, value: &serde_json::Value) {
+        self.line(format!("{value:#}"));
+    }
+
+    /// A remark for the person, on standard error.
+    pub fn note(&self, text: impl AsRef<str>) {
+        if !self.quiet && !self.json {
+            self.stderr(text.as_ref());
+        }
+    }
+
+    /// Something that may be a mistake.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            self.stderr(&format!("warning: {}", text.as_ref()));
+        }
+    }
+
+    /// Why the command failed: one line on standard error, and a document with `--json`.
+    pub fn error(&self, e: &Error) {
+        self.stderr(&format!("error: {e}"));
+        if self.json {
+            self.document(&error_document(e));
+        }
+    }
+
+    fn stderr(&self, text: &str) {
+        drop(writeln!(std::io::stderr(), "{text}"));
+    }
+
+    /// Whether standard output takes colour.
+    pub fn colour(&self) -> bool {
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    }
+}
+
+fn error_document(e: &Error) -> serde_json::Value {
+    let mut error = serde_json::json!({"kind": e.kind(), "exit_code": e.exit_code(), "message": e.to_string()});
+    match e.root() {
+        Error::Malformed { rule, place, detail } => {
+            error["rule"] = (*rule).into();
+            error["place"] = place.clone().into();
+            error["detail"] = detail.clone().into();
+        }
+        Error::DigestMismatch { place, expected, found } => {
+            error["place"] = place.clone().into();
+            error["expected"] = hex(expected).into();
+            error["found"] = hex(found).into();
+        }
+        Error::BaseMismatch(m) => {
+            error["diagnosis"] = m.diagnosis.clone().into();
+            error["differing"] = m.differing.into();
+            error["touched"] = m.touched.into();
+            error["expected"] = hex(&m.expected).into();
+            error["found"] = m.found.as_ref().map(hex).into();
+            let tensors: Vec<_> = m.tensors.iter().map(|(n, w)| serde_json::json!({"name": n, "why": w})).collect();
+            error["tensors"] = tensors.into();
+        }
+        _ => {}
+    }
+    serde_json::json!({ "error": error })
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A progress bar with bytes, rate and time left, where somebody is looking.
+pub struct Bar {
+    shown: bool,
+    cancelled: &'static AtomicBool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Bar {
+    pub fn new(shown: bool, cancelled: &'static AtomicBool) -> Self {
+        Bar { shown, cancelled, bar: Mutex::new(None) }
+    }
+}
+
+impl Progress for Bar {
+    fn stage(&self, name: &'static str, total: u64) {
+        if !self.shown {
+            return;
+        }
+        let template = "{msg:>18} {wide_bar:.cyan/blue} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let bar = match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        bar.set_message(name);
+        if let Ok(mut slot) = self.bar.lock() {
+            if let Some(old) = slot.replace(bar) {
+                old.finish_and_clear();
+            }
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        if let (true, Ok(slot)) = (self.shown, self.bar.lock()) {
+            slot.iter().for_each(|bar| bar.inc(bytes));
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Ok(mut slot) = self.bar.lock() {
+            slot.take().iter().for_each(ProgressBar::finish_and_clear);
+        }
+    }
+}
+
+/// Bytes as a person reads them; 1 MB is 1,000,000 bytes.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..=999 => format!("{bytes} B"),
+        1_000..=999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..=999_999_999 => format!("{:.2} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A count with a comma for every three digits.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// A share as a percentage with three significant digits or so.
+pub fn percent(share: f64) -> String {
+    let p = share * 100.0;
+    if p >= 10.0 { format!("{p:.1} %") } else { format!("{p:.3} %") }
+}
+
+/// A list of names for a remark: the first few, escaped.
+pub fn names(list: &[String]) -> String {
+    let first: Vec<String> = list.iter().take(5).map(|n| format!("\"{}\"", Escaped(n))).collect();
+    let more = list.len().saturating_sub(5);
+    if more > 0 { format!("{} and {more} more", first.join(", ")) } else { first.join(", ") }
+}

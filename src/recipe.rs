@@ -1,0 +1,85 @@
+//! `stitch.json`: what a merged model was made of, so that it can be made again. spec/format.md, "Recipe".
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::digest::Digest;
+
+/// The version of the recipe's shape.
+const FORMAT: u32 = 1;
+
+/// A merged model: base, packs, rule, and the digest of what comes out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The version of this shape.
+    pub stitch_recipe: u32,
+    /// Digest of the base checkpoint, as hex.
+    pub base: String,
+    /// The packs, in the order in which they were named.
+    pub packs: Vec<RecipePack>,
+    /// The overlap rule.
+    pub overlap: String,
+    /// λ.
+    pub lambda: f32,
+    /// Digest of the merged checkpoint, as hex.
+    pub result: String,
+}
+
+/// One pack of a recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecipePack {
+    /// The file's name where the recipe was made; a hint where to look.
+    pub file: String,
+    /// The pack id, as hex.
+    pub id: String,
+    /// Its weight.
+    pub weight: f32,
+    /// The gain that it was applied with.
+    pub gain: f32,
+}
+
+impl Recipe {
+    pub(crate) fn new(base: Digest, packs: Vec<RecipePack>, overlap: &str, lambda: f32, result: Digest) -> Self {
+        let (base, result) = (base.to_string(), result.to_string());
+        Recipe { stitch_recipe: FORMAT, base, packs, overlap: overlap.into(), lambda, result }
+    }
+
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// `Malformed` for what is no recipe, `Unsupported` for a newer one.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let bad = |detail: String| Error::malformed("REC-1", "recipe", detail);
+        let recipe: Recipe = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
+        if recipe.stitch_recipe > FORMAT {
+            let (found, known) = (recipe.stitch_recipe.into(), FORMAT.into());
+            return Err(Error::Unsupported { what: "recipe version".into(), found, known });
+        }
+        let ids = recipe.packs.iter().map(|p| &p.id);
+        for hex in ids.chain([&recipe.base, &recipe.result]) {
+            if Digest::from_hex(hex).is_none() {
+                return Err(bad(format!("\"{}\" is not a digest of 64 hex digits", crate::error::Escaped(hex))));
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// The recipe as JSON text.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let mut out = serde_json::to_vec_pretty(self).map_err(|e| Error::Internal(format!("recipe: {e}")))?;
+        out.push(b'\n');
+        Ok(out)
+    }
+
+    /// The digest of the base.
+    pub fn base_digest(&self) -> Option<Digest> {
+        Digest::from_hex(&self.base)
+    }
+
+    /// The digest of the result.
+    pub fn result_digest(&self) -> Option<Digest> {
+        Digest::from_hex(&self.result)
+    }
+}
