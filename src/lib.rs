@@ -7,6 +7,8 @@ pub mod diff;
 pub mod error;
 mod files;
 pub mod format;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 pub mod method;
 pub mod model;

@@ -2,7 +2,7 @@
 
 mod cache;
 mod folder;
-mod header;
+pub(crate) mod header;
 mod identity;
 mod mmap;
 pub(crate) mod output;

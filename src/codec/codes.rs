@@ -80,7 +80,7 @@ fn is_legal(kind: ValueKind, code: u64, zero_steps: bool) -> bool {
 }
 
 /// Kinds of a byte and more go in planes, the lowest byte of every code first: the high ones are nearly constant.
-fn pack(kind: ValueKind, dtype: Dtype, codes: &[u64]) -> Vec<u8> {
+pub(crate) fn pack(kind: ValueKind, dtype: Dtype, codes: &[u64]) -> Vec<u8> {
     match width(kind, dtype) {
         1 => pack_below_byte(codes, 1),
         4 => pack_below_byte(codes, 4),

@@ -270,8 +270,7 @@ impl Sections {
 
 fn check_digest(role: Role, place: &str, bytes: &[u8], expected: Digest) -> Result<()> {
     let found = Digest::of(role, bytes);
-    // A fuzzer never gets past a digest, so fuzz builds do not look.
-    if found == expected || cfg!(fuzzing) {
+    if found == expected {
         return Ok(());
     }
     Err(Error::DigestMismatch { place: place.into(), expected: expected.0, found: found.0 })

@@ -70,7 +70,7 @@ impl VerifiedPack {
         }
         let rows: Vec<_> = rows.collect();
         let found = content::content_id(&manifest.base, manifest.gain, &rows, &files);
-        if found.0 == self.body.manifest.content || cfg!(fuzzing) {
+        if found.0 == self.body.manifest.content {
             return Ok(());
         }
         let detail = format!("content id is {found}, the manifest says {}", Digest(self.body.manifest.content));

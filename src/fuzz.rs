@@ -1,0 +1,107 @@
+//! The bodies of the fuzz targets, so that `cargo fuzz` and `cargo test` run the same code. Not part of the API.
+//!
+//! Each takes any bytes and panics when a promise is broken. A fuzzer never guesses a digest, so [`open`] seals what it is
+//! given before it reads it: the parsers behind the digests are what is tried.
+
+use crate::checkpoint::header;
+use crate::codec::{codes, positions};
+use crate::format::header::{HEADER_LEN, Header};
+use crate::format::manifest::Manifest;
+use crate::limits::Limits;
+use crate::model::delta::ValueKind;
+use crate::model::digest::{Digest, Role};
+use crate::model::dtype::Dtype;
+use crate::pack::OpenedPack;
+
+/// A pack file: as it is, and with every digest made right.
+pub fn open(data: &[u8]) {
+    let limits = Limits { section_bytes: 4 << 20, manifest_bytes: 4 << 20, ..Limits::default() };
+    for bytes in [Some(data.to_vec()), seal(data, &limits)].into_iter().flatten() {
+        if let Ok(verified) = OpenedPack::from_bytes(bytes, &limits).and_then(OpenedPack::verify) {
+            let manifest = verified.manifest();
+            let again = Manifest::decode(&manifest.encode().expect("a manifest that was read"), &limits);
+            assert_eq!(again.expect("the same manifest"), *manifest);
+        }
+    }
+}
+
+/// The bytes of a pack with its section digests, manifest digest and id made right, as far as it has any.
+pub fn seal(data: &[u8], limits: &Limits) -> Option<Vec<u8>> {
+    let manifest_len = u32::from_le_bytes(data.get(64..68)?.try_into().ok()?) as usize;
+    let manifest_start = data.len().checked_sub(manifest_len).filter(|start| *start >= HEADER_LEN)?;
+    let mut manifest = Manifest::decode(data.get(manifest_start..)?, limits).ok()?;
+    let mut at = HEADER_LEN;
+    let files = manifest.files.iter_mut().map(|f| &mut f.section);
+    for row in manifest.payloads.iter_mut().chain(&mut manifest.tables).chain(files) {
+        let end = at.checked_add(usize::try_from(row.len).ok()?)?;
+        row.digest = Digest::of(Role::Section, data.get(at..end)?).0;
+        at = end;
+    }
+    let raw = manifest.encode().ok()?;
+    let len = u32::try_from(raw.len()).ok()?;
+    let total = (manifest_start + raw.len()) as u64;
+    let mut out = Header::new(total, len, len, Digest::of(Role::Manifest, &raw)).encode();
+    out.extend_from_slice(data.get(HEADER_LEN..manifest_start)?);
+    out.extend(raw);
+    Some(out)
+}
+
+/// A manifest: what is accepted is in its one encoding.
+pub fn manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::decode(data, &Limits::default()) {
+        assert_eq!(manifest.encode().expect("a manifest that was read"), data);
+    }
+}
+
+/// A mask: codec, kept, length, then bytes.
+pub fn mask(data: &[u8]) {
+    let Some(([codec, k0, k1, k2, l0, l1, l2], stored)) = data.split_first_chunk::<7>() else { return };
+    let (kept, len) = (u32::from_le_bytes([*k0, *k1, *k2, 0]), u32::from_le_bytes([*l0, *l1, *l2, 0]) % (1 << 20) + 1);
+    let mut out = Vec::new();
+    if positions::decode(*codec, stored, kept, len, &mut out).is_err() {
+        return;
+    }
+    assert_eq!(out.len(), kept as usize);
+    assert!(out.windows(2).all(|w| w[0] < w[1]) && out.last().is_none_or(|p| *p < len));
+    match *codec {
+        positions::BITMAP => assert_eq!(positions::bitmap::encode(&out, len), stored),
+        positions::GAPS => assert_eq!(positions::gaps::encode(&out), stored),
+        _ => {}
+    }
+}
+
+/// Codes: codec, kind, dtype, number, then bytes.
+pub fn values(data: &[u8]) {
+    let Some(([codec, kind, dtype, n0, n1, zeros], stored)) = data.split_first_chunk::<6>() else { return };
+    let (Some(kind), Some(dtype)) = (ValueKind::from_code(kind % 8 + 1), Dtype::from_code(dtype % 22 + 1)) else {
+        return;
+    };
+    let n = u32::from(u16::from_le_bytes([*n0, *n1]));
+    let mut out = Vec::new();
+    if codes::decode(*codec, stored, kind, dtype, n, zeros & 1 == 1, &mut out).is_err() {
+        return;
+    }
+    assert_eq!(out.len(), n as usize);
+    if *codec == codes::STORED {
+        assert_eq!(codes::pack(kind, dtype, &out), stored);
+    }
+}
+
+/// A safetensors header: what is accepted is laid out end to end and encodes to a header that says the same.
+pub fn checkpoint(data: &[u8]) {
+    let Ok(parsed) = header::Header::parse(data, &Limits::default()) else { return };
+    let mut at = 0;
+    for (info, offset) in &parsed.tensors {
+        assert_eq!(*offset, at);
+        at += info.byte_len();
+    }
+    assert_eq!(at, parsed.data_len);
+    let infos: Vec<_> = parsed.tensors.into_iter().map(|(info, _)| info).collect();
+    let again = header::encode(&infos, parsed.metadata.as_ref()).expect("a header that was read");
+    let again = header::Header::parse(&again[8..], &Limits::default()).expect("a header of our own");
+    let mut sorted = infos.clone();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut others: Vec<_> = again.tensors.into_iter().map(|(info, _)| info).collect();
+    others.sort_by(|a, b| a.name.cmp(&b.name));
+    assert_eq!(sorted, others);
+}
