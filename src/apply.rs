@@ -191,20 +191,12 @@ fn run(
     refuse_nonfinite(&targets, &done)?;
     let result = result_digest(&targets, done);
     let checked = compare(model, &targets, &result, options)?;
-    let base_digest = base.digest().unwrap_or_else(|| bound_base(model));
-    let recipe = Recipe::new(
-        base_digest,
-        recipe_packs(model),
-        model.rule().name(),
-        model.lambda(),
-        digest_all(&targets, &result),
-    );
+    let result_digest = digest_all(&targets, &result);
+    // A check that did not read all of the base believes the packs, which agree on it; without packs the result is the base.
+    let bound = model.layers().first().map_or(result_digest, |l| Digest(l.pack.manifest().base));
+    let base_digest = base.digest().unwrap_or(bound);
+    let recipe = Recipe::new(base_digest, recipe_packs(model), model.rule().name(), model.lambda(), result_digest);
     Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
-}
-
-/// The base that the packs name, for a check that did not read all of it.
-fn bound_base(model: &StitchedModel) -> Digest {
-    model.layers().first().map_or(Digest([0; 32]), |l| Digest(l.pack.manifest().base))
 }
 
 fn targets<'a>(model: &StitchedModel, base: &BaseIdentity, plan: &'a Plan) -> Vec<Target<'a>> {

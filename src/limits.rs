@@ -1,6 +1,6 @@
 //! What a reader may spend on bytes that it does not trust.
 
-/// Caps on what a file may ask for. The defaults are safe; raising one is the caller's decision.
+/// Caps on what a file may ask for. [LIM-1] The defaults are safe; raising one is the caller's decision.
 ///
 /// Every allocation that a file can cause is bounded by one of these and by the bytes at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Limits {
     pub notes_bytes: u64,
     /// Companion files that a pack carries.
     pub files: u64,
+    /// Bytes of the companion files that a pack carries, together.
+    pub files_bytes: u64,
     /// Packs in one merge.
     pub packs: u64,
 }
@@ -43,6 +45,7 @@ impl Default for Limits {
             notes: 1024,
             notes_bytes: 1 << 20,
             files: 1024,
+            files_bytes: 256 << 20,
             packs: 4096,
         }
     }

@@ -57,6 +57,9 @@ impl Recipe {
             let (found, known) = (recipe.stitch_recipe.into(), FORMAT.into());
             return Err(Error::Unsupported { what: "recipe version".into(), found, known });
         }
+        if recipe.stitch_recipe == 0 {
+            return Err(bad("version 0 never existed".into()));
+        }
         let ids = recipe.packs.iter().map(|p| &p.id);
         for hex in ids.chain([&recipe.base, &recipe.result]) {
             if Digest::from_hex(hex).is_none() {

@@ -98,6 +98,7 @@ impl<'a> StitchedModel<'a> {
         Limits::check("number of packs", layers.len() as u64, Limits::default().packs)?;
         check_numbers(&layers, options)?;
         let gains = gains_of(&layers, options)?;
+        // [STI-9]
         let in_play = || layers.iter().filter(|l| l.weight != 0.0);
         let exact = in_play().filter(|l| l.pack.manifest().exact).count();
         if options.overlap.is_none() && exact > 0 && exact < in_play().count() {
@@ -198,7 +199,9 @@ impl<'a> StitchedModel<'a> {
         let mut deltas = Vec::new();
         for (i, layer) in self.in_play() {
             if let Some(delta) = layer.pack.delta(name) {
-                let gain = self.gains.get(i).copied().unwrap_or(1.0);
+                // Steps lead to given bits, which no gain can amplify. [GAI-2]
+                let stored = if delta.kind() == ValueKind::Step { None } else { self.gains.get(i).copied() };
+                let gain = stored.unwrap_or(1.0);
                 deltas.push(LayerDelta { blocks: delta.blocks()?, weight: layer.weight, gain });
             }
         }
@@ -222,6 +225,7 @@ fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<f32>> {
     Ok(layers.iter().map(gain).collect())
 }
 
+/// Weights and λ are numbers, and no pack is named twice. [STI-8]
 fn check_numbers(layers: &[Layer], options: &MergeOptions) -> Result<()> {
     let mut ids = HashSet::new();
     for layer in layers {

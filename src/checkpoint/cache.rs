@@ -44,7 +44,7 @@ pub(crate) fn store(stamp: Stamp, digests: &[Digest]) {
 fn seal(stamp: Stamp, body: &[u8]) -> Digest {
     let fields = [stamp.device, stamp.inode, stamp.len];
     let times = [stamp.modified.0, stamp.modified.1, stamp.changed.0, stamp.changed.1];
-    let mut digester = Digester::new(Role::Checkpoint);
+    let mut digester = Digester::new(Role::Cache);
     fields.iter().for_each(|x| digester.add(&x.to_le_bytes()));
     times.iter().for_each(|x| digester.add(&x.to_le_bytes()));
     digester.with(body).finish()

@@ -10,7 +10,7 @@ use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::BaseIdentity;
 use crate::parallel::Workers;
 
-/// How much of a base is read to know it.
+/// How much of a base is read to know it. [BAS-3]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BaseCheck {
     /// Every byte, every time.

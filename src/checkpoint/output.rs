@@ -14,7 +14,11 @@ use crate::error::{Error, Escaped, Result};
 /// How names of unfinished output begin. Whoever writes holds a lock on it, so a later run can tell what was left behind.
 const UNFINISHED: &str = ".stitch-tmp-";
 
-/// A file that appears under its name when it is committed, and leaves nothing when it is dropped before.
+/// Where a folder waits that is being replaced, on file systems that cannot exchange two names. Never removed by a later
+/// run. [OUT-2]
+const REPLACED: &str = ".stitch-old-";
+
+/// A file that appears under its name when it is committed [OUT-2], and leaves nothing when it is dropped before.
 #[derive(Debug)]
 pub(crate) struct OutputFile {
     file: File,
@@ -35,7 +39,12 @@ impl OutputFile {
         remove_leftovers(&parent);
         let mode = Mode::from_raw_mode(0o666);
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let (file, unfinished) = match rustix::fs::open(&parent, flags | OFlags::TMPFILE, mode) {
+        // A file without a name gets one through /proc.
+        let unnamed = match Path::new("/proc/self/fd").exists() {
+            true => rustix::fs::open(&parent, flags | OFlags::TMPFILE, mode),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let (file, unfinished) = match unnamed {
             Ok(fd) => {
                 let file = File::from(fd);
                 is_locked(&file);
@@ -163,7 +172,8 @@ impl OutputFolder {
         match rustix::fs::renameat_with(CWD, &self.unfinished, CWD, &self.target, RenameFlags::EXCHANGE) {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS) => {
-                let aside = unfinished_path(&parent_of(&self.target));
+                // Not under the name of a leftover: until the new folder is in place, this is the only whole one.
+                let aside = numbered(&parent_of(&self.target), REPLACED);
                 rename(&self.target, &aside, RenameFlags::empty())?;
                 if let Err(e) = rename(&self.unfinished, &self.target, RenameFlags::empty()) {
                     rename(&aside, &self.target, RenameFlags::empty())?;
@@ -196,7 +206,7 @@ pub(crate) fn reserve(file: &File, path: &Path, len: u64) -> Result<()> {
     }
 }
 
-/// Fails where an output would replace one of the inputs, also through another name. Exit code 2.
+/// Fails where an output would replace one of the inputs, also through another name. Exit code 2. [OUT-4]
 pub(crate) fn refuse_input<'a>(output: &Path, inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let Some(out) = id(output) else { return Ok(()) };
@@ -214,6 +224,7 @@ pub(crate) fn refuse_input<'a>(output: &Path, inputs: impl Iterator<Item = &'a P
     Ok(())
 }
 
+/// [OUT-3]
 fn refuse_existing(target: &Path, force: bool) -> Result<()> {
     if force || std::fs::symlink_metadata(target).is_err() { Ok(()) } else { Err(exists(target)) }
 }
@@ -308,14 +319,16 @@ fn locked(parent: &Path, create: impl Fn(&Path) -> std::io::Result<File>) -> Res
     ))
 }
 
-/// Removes what killed runs left in a folder: unfinished output that nobody holds a lock on.
+/// Removes what killed runs left in a folder [OUT-5]: unfinished output that nobody holds a lock on.
 fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
             continue;
         }
-        let Ok(file) = File::open(&path) else { continue };
+        // Opening anything else could block for ever.
+        let plain = entry.file_type().is_ok_and(|t| t.is_file() || t.is_dir());
+        let Some(file) = Some(&path).filter(|_| plain).and_then(|p| File::open(p).ok()) else { continue };
         let free = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
         if free && path.is_dir() {
             drop(std::fs::remove_dir_all(&path));
@@ -326,9 +339,13 @@ fn remove_leftovers(folder: &Path) {
 }
 
 fn unfinished_path(parent: &Path) -> PathBuf {
+    numbered(parent, UNFINISHED)
+}
+
+fn numbered(parent: &Path, prefix: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    parent.join(format!("{UNFINISHED}{}-{}-{nanos}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+    parent.join(format!("{prefix}{}-{}-{nanos}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 fn parent_of(target: &Path) -> PathBuf {

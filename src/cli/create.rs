@@ -127,7 +127,7 @@ fn method(how: &How, global: &Global) -> Result<Method> {
             Some("row") => Groups::Row,
             Some(other) => return Err(Error::InvalidInput(format!("groups \"{other}\" is not tensor or row"))),
         },
-        rescale: how.rescale.as_deref().map_or(Ok(Rescale::default_for(values)), str::parse)?,
+        rescale: how.rescale.as_deref().map(str::parse::<Rescale>).transpose()?,
     }))
 }
 

@@ -240,7 +240,7 @@ impl Encoded {
     /// The content id of the pack. [CID-1]
     pub fn content_id(&self, base: Digest, gain: f32, files: &[(String, Vec<u8>)]) -> Digest {
         let rows: Vec<_> = self.rows.iter().zip(&self.digests).map(|(row, d)| (row.name.as_str(), d.0)).collect();
-        let files: Vec<_> = files.iter().map(|(name, b)| (name.as_str(), Digest::of(Role::Content, b))).collect();
+        let files: Vec<_> = files.iter().map(|(name, b)| (name.as_str(), Digest::of(Role::File, b))).collect();
         content::content_id(&base.0, gain, &rows, &files)
     }
 

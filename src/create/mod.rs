@@ -123,6 +123,7 @@ fn write<W: std::io::Write + std::io::Seek>(
         content: content.0,
         result: options.record_result.then_some(result.0),
         exact: matches!(options.method, Method::Exact),
+        complete: matches!(options.method, Method::Exact) && pairs.is_whole(),
         gain: quantizer.gain,
         block_log2: options::BLOCK_LOG2,
         origin: origin(&pairs, &localized, options),
@@ -146,7 +147,7 @@ fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Orig
                 Localizer::Mask(_) => ("mask", (0, 0)),
             };
             let scope = if localizer == "mask" { "" } else { l.scope.name() };
-            (localizer, scope, density, l.rescale.name())
+            (localizer, scope, density, l.rescale().name())
         }
     };
     Origin {

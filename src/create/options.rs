@@ -65,7 +65,7 @@ impl CreateOptions {
         if lossy.groups == Groups::Row && !lossy.values.has_scale() {
             return Err(Error::InvalidInput(format!("{} values have no scale to group by row", lossy.values)));
         }
-        if let Rescale::Factor(x) = lossy.rescale {
+        if let Some(Rescale::Factor(x)) = lossy.rescale {
             if !(x.is_finite() && x > 0.0) {
                 return Err(Error::InvalidInput(format!("rescale factor {x} is not a positive number")));
             }
@@ -104,8 +104,8 @@ pub struct Lossy {
     pub values: ValueKind,
     /// Which positions share a scale.
     pub groups: Groups,
-    /// What the pack's gain makes up for.
-    pub rescale: Rescale,
+    /// What the pack's gain makes up for; none said means [`Rescale::default_for`] the value kind.
+    pub rescale: Option<Rescale>,
 }
 
 impl Default for Lossy {
@@ -117,8 +117,15 @@ impl Default for Lossy {
             scope: Scope::default(),
             values: ValueKind::Sign,
             groups: Groups::Tensor,
-            rescale: Rescale::Energy,
+            rescale: None,
         }
+    }
+}
+
+impl Lossy {
+    /// The rescale rule in force.
+    pub fn rescale(&self) -> Rescale {
+        self.rescale.unwrap_or(Rescale::default_for(self.values))
     }
 }
 

@@ -97,10 +97,10 @@ impl<'a> Pairs<'a> {
 
     /// Tied and duplicate tensors: of rank 2 or more, with the same dtype, shape and bytes on both sides. [LOC-4]
     fn find_duplicates(&mut self, options: &CreateOptions) -> Result<()> {
-        let mut by_base: HashMap<(Digest, &[u64]), Vec<usize>> = HashMap::new();
+        let mut by_base: HashMap<(Digest, u8, &[u64]), Vec<usize>> = HashMap::new();
         for (i, pair) in self.all.iter().enumerate() {
             if pair.info.shape.len() >= 2 && pair.info.units() > 0 {
-                by_base.entry((pair.digest, &pair.info.shape)).or_default().push(i);
+                by_base.entry((pair.digest, pair.info.dtype.code(), &pair.info.shape)).or_default().push(i);
             }
         }
         let groups: Vec<Vec<usize>> = by_base.into_values().filter(|g| g.len() > 1).collect();
@@ -118,8 +118,7 @@ impl<'a> Pairs<'a> {
                 let Some(pair) = self.all.get(*i) else { continue };
                 let Some((info, Some(digest))) = tuned.tensor(&pair.info.name) else { continue };
                 let first = *firsts.entry((digest, info.dtype.code())).or_insert(*i);
-                let base_dtype = |i: usize| self.all.get(i).map(|p| p.info.dtype);
-                if first != *i && base_dtype(first) == base_dtype(*i) {
+                if first != *i {
                     same.push((*i, first));
                 }
             }
@@ -142,9 +141,10 @@ impl<'a> Pairs<'a> {
         self.floats().map(|(_, p)| p.info.elements()).sum()
     }
 
-    /// Whether every tensor of the fine-tuned checkpoint takes part, and there is no other in the base.
+    /// Whether every tensor of the fine-tuned checkpoint takes part as it is, and there is no other in the base.
     pub fn is_whole(&self) -> bool {
-        self.excluded == 0 && self.skipped.is_empty() && self.only_in_base.is_empty()
+        let cast = self.all.iter().any(|p| p.cast_from.is_some());
+        self.excluded == 0 && self.skipped.is_empty() && self.only_in_base.is_empty() && !cast
     }
 
     /// Whether globs leave tensors out.

@@ -83,7 +83,7 @@ impl Quantizer {
 
     /// ‖task vector‖ ÷ ‖kept, dequantized‖, in the norm that is asked for; 1 where nothing is kept.
     fn fit_gain(&self, pairs: &Pairs, localized: &Localized, lossy: &Lossy, options: &CreateOptions) -> Result<f32> {
-        match lossy.rescale {
+        match lossy.rescale() {
             Rescale::None => return Ok(1.0),
             Rescale::Factor(x) => return Ok(x),
             Rescale::Energy | Rescale::L1 => {}
@@ -114,7 +114,7 @@ impl Quantizer {
                 sum += b;
             },
         )?;
-        let gain = match lossy.rescale {
+        let gain = match lossy.rescale() {
             Rescale::L1 => localized.sum / sum,
             _ => (localized.square / square).sqrt(),
         } as f32;

@@ -12,8 +12,9 @@ use crate::model::digest::Digest;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
 
-/// bincode's own limit is a type parameter; ours are checked before it.
-const DECODE_LIMIT: usize = 1 << 30;
+/// Most decoded bytes for each stored one, of the manifest and of every section that is a zstd frame: memory has to be
+/// earned. [MAN-6] [SEC-2]
+pub const MOST_PER_BYTE: u64 = 256;
 
 /// What a pack is and what is in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +27,10 @@ pub struct Manifest {
     pub content: [u8; 32],
     /// Digest of the touched tensors when the pack is applied alone, where it is recorded. [RES-1]
     pub result: Option<[u8; 32]>,
-    /// Whether applying the pack alone gives the fine-tuned checkpoint, bit for bit.
+    /// Whether every delta is of steps, so that the touched tensors come out bit for bit.
     pub exact: bool,
+    /// Whether applying the pack alone gives the fine-tuned checkpoint: all its tensors, no others, bit for bit. [MAN-7]
+    pub complete: bool,
     /// The factor g of every delta; positive and finite.
     pub gain: f32,
     /// log2 of the units in a block, from 10 to 20.
@@ -167,8 +170,7 @@ impl Manifest {
     /// Reads a manifest from all of `raw`, and checks that it is the only encoding of what it says. [MAN-2]
     pub fn decode(raw: &[u8], limits: &Limits) -> Result<Self> {
         let bad = |detail: String| Error::malformed("MAN-2", "manifest", detail);
-        let (manifest, used): (Manifest, usize) =
-            bincode::serde::decode_from_slice(raw, config()).map_err(|e| bad(format!("cannot be read: {e}")))?;
+        let (manifest, used) = decode_bounded(raw).map_err(|e| bad(format!("cannot be read: {e}")))?;
         if used != raw.len() {
             return Err(bad(format!("ends after {used} bytes, but {} are there", raw.len())));
         }
@@ -186,6 +188,13 @@ impl Manifest {
             let detail =
                 format!("gain is {} (bits {:#010x}), must be positive and finite", self.gain, self.gain.to_bits());
             return Err(Error::malformed("MAN-3", "manifest", detail));
+        }
+        if (self.exact && self.gain != 1.0) || (self.complete && !self.exact) {
+            let detail = format!(
+                "exact is {}, complete is {} and the gain {}; an exact pack has gain 1, and only an exact one is complete",
+                self.exact, self.complete, self.gain
+            );
+            return Err(Error::malformed("MAN-7", "manifest", detail));
         }
         if !(10..=20).contains(&self.block_log2) {
             let detail = format!("block size is 2^{}, must be from 2^10 to 2^20", self.block_log2);
@@ -267,12 +276,10 @@ impl Manifest {
             }
             previous = &file.name;
             Limits::check("section size in bytes", file.section.raw_len, limits.section_bytes)?;
-            if file.section.len > file.section.raw_len || (file.section.len == 0 && file.section.raw_len > 0) {
-                let detail = format!("has {} stored and {} decoded bytes", file.section.len, file.section.raw_len);
-                return Err(Error::malformed("SEC-2", place(), detail));
-            }
+            check_ratio(&file.section).map_err(|e| e.within(&place()))?;
         }
-        Ok(())
+        let total = self.files.iter().fold(0u64, |sum, f| sum.saturating_add(f.section.raw_len));
+        Limits::check("size of carried files in bytes", total, limits.files_bytes)
     }
 }
 
@@ -296,6 +303,18 @@ fn check_own(own: &OwnDelta, info: &TensorInfo, exact: bool, block_log2: u8) -> 
     Ok(())
 }
 
+/// Decoding never shrinks, and memory has to be earned. [SEC-2]
+fn check_ratio(row: &SectionRow) -> Result<()> {
+    if row.len <= row.raw_len && row.raw_len <= row.len.saturating_mul(MOST_PER_BYTE) {
+        return Ok(());
+    }
+    let detail = format!(
+        "has {} stored and {} decoded bytes, must have from one to {MOST_PER_BYTE} decoded for each",
+        row.len, row.raw_len
+    );
+    Err(Error::malformed("SEC-2", "length", detail))
+}
+
 fn check_rows(
     what: &str,
     rows: &[SectionRow],
@@ -312,18 +331,37 @@ fn check_rows(
     }
     for (i, row) in rows.iter().enumerate() {
         Limits::check("section size in bytes", row.raw_len, limits.section_bytes)?;
-        if row.len == 0 || row.len > row.raw_len || (!packed && row.len != row.raw_len) {
+        if row.len == 0 || (!packed && row.len != row.raw_len) {
             let detail = format!("has {} stored and {} decoded bytes", row.len, row.raw_len);
             return Err(Error::malformed("SEC-2", format!("{what} section {i}"), detail));
         }
+        check_ratio(row).map_err(|e| e.within(&format!("{what} section {i}")))?;
     }
     Ok(())
 }
 
-/// Letters, digits, `.`, `_` and `-`, at most 255, not beginning with a dot; and nothing that is a weight file or ours.
+/// Endings of files that hold weights or code, which a pack must not bring in beside its deltas.
+const RESERVED: [&str; 14] = [
+    ".safetensors",
+    ".index.json",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".gguf",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".pkl",
+    ".npz",
+    ".tflite",
+    ".py",
+];
+
+/// Letters, digits, `.`, `_` and `-`, at most 255, not beginning with a dot; and nothing that is weights, code or ours.
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    let reserved = name.ends_with(".safetensors") || name.ends_with(".index.json") || name == "stitch.json";
+    let reserved = name == "stitch.json" || RESERVED.iter().any(|ending| name.ends_with(ending));
     plain && !reserved && !name.is_empty() && name.len() <= 255 && !name.starts_with('.')
 }
 
@@ -332,6 +370,19 @@ pub(crate) fn digest(bytes: &[u8; 32]) -> Digest {
     Digest(*bytes)
 }
 
-fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<DECODE_LIMIT>()
+fn config() -> bincode::config::Configuration<bincode::config::LittleEndian, bincode::config::Fixint> {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding()
+}
+
+/// bincode reserves what a length claims before it looks for the bytes, up to a limit that is a type parameter: the smallest
+/// one is taken that a manifest of this size can need. In memory a row is at most four times its bytes.
+fn decode_bounded(raw: &[u8]) -> std::result::Result<(Manifest, usize), bincode::error::DecodeError> {
+    use bincode::serde::decode_from_slice as decode;
+    match raw.len().saturating_mul(4) {
+        0..=0x1_0000 => decode(raw, config().with_limit::<0x1_0000>()),
+        0x1_0001..=0x10_0000 => decode(raw, config().with_limit::<0x10_0000>()),
+        0x10_0001..=0x100_0000 => decode(raw, config().with_limit::<0x100_0000>()),
+        0x100_0001..=0x1000_0000 => decode(raw, config().with_limit::<0x1000_0000>()),
+        _ => decode(raw, config().with_limit::<0x4000_0000>()),
+    }
 }

@@ -24,7 +24,9 @@ impl Density {
         if denominator == 0 || numerator > denominator {
             return Err(Error::InvalidInput(format!("density {numerator}/{denominator} is not from 0 to 1")));
         }
-        Ok(Density { numerator, denominator })
+        // Reduced, so that 0.01 and 0.010 make the same pack.
+        let divisor = gcd(numerator, denominator);
+        Ok(Density { numerator: numerator / divisor, denominator: denominator / divisor })
     }
 
     /// The fraction.
@@ -43,6 +45,11 @@ impl Density {
         // At most n, because the fraction is at most 1.
         k as u64
     }
+}
+
+/// The greatest common divisor; `b` is not 0.
+fn gcd(a: u64, b: u64) -> u64 {
+    if a == 0 { b } else { gcd(b % a, a) }
 }
 
 impl FromStr for Density {

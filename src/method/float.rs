@@ -55,7 +55,7 @@ macro_rules! real {
 real!(f32);
 real!(f64);
 
-/// One float dtype.
+/// One float dtype. [FLT-1]
 pub(crate) trait Element: Copy + Send + Sync + 'static {
     type Real: Real;
     const BYTES: usize;

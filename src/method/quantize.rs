@@ -38,7 +38,7 @@ impl GroupStats {
     }
 }
 
-/// The code of a delta. What does not fit a float kind becomes an infinity, which the caller refuses.
+/// The code of a delta. [VAL-6] What does not fit a float kind becomes an infinity, which the caller refuses.
 pub(crate) fn quantize(kind: ValueKind, delta: f64, scale: f32, levels: &[f32; LEVELS]) -> u64 {
     let rounded = |max: f64| {
         let code = if scale == 0.0 { 0.0 } else { (delta / f64::from(scale)).round_ties_even().clamp(-max, max) };

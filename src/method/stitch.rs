@@ -81,7 +81,7 @@ pub(crate) struct Part<'a, R> {
 /// What was met while stitching that the caller decides about.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Met {
-    /// Finite elements of the base that became infinite or NaN.
+    /// Finite elements of the base that became infinite or NaN. [STI-7]
     pub nonfinite: u64,
     /// The first position that several parts keep.
     pub overlap: Option<u64>,
@@ -97,7 +97,11 @@ pub(crate) fn stitch<E: Element>(
 ) {
     if let [only] = parts {
         for (i, (position, delta)) in only.positions.iter().zip(only.deltas).enumerate() {
-            let f = if rule == OverlapRule::WeightedAverage { weigh(*delta, &mut [only.weight]) } else { *delta };
+            let f = match rule {
+                OverlapRule::WeightedAverage => weigh(*delta, &mut [only.weight]),
+                OverlapRule::Elect => elect(&[*delta], *delta),
+                _ => *delta,
+            };
             let bits = only.bits.and_then(|b| b.get(i)).copied();
             add_to_element::<E>(run, *position, f, bits, lambda, met);
         }

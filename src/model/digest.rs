@@ -20,6 +20,12 @@ pub enum Role {
     Checkpoint,
     /// What a pack decodes to.
     Content,
+    /// What one delta decodes to.
+    Delta,
+    /// A companion file that a pack carries.
+    File,
+    /// An entry of the digest cache.
+    Cache,
 }
 
 impl Role {
@@ -32,6 +38,9 @@ impl Role {
             Role::Tensor => "stitchpack 1 tensor",
             Role::Checkpoint => "stitchpack 1 checkpoint",
             Role::Content => "stitchpack 1 content",
+            Role::Delta => "stitchpack 1 delta",
+            Role::File => "stitchpack 1 file",
+            Role::Cache => "stitchpack 1 cache",
         }
     }
 }

@@ -154,7 +154,7 @@ impl Body {
     }
 }
 
-/// A delta of its own for each row that has one, with its place among the others.
+/// A delta of its own for each row that has one, with its place among the others. [SEC-5]
 fn owns_of(manifest: &Manifest) -> Result<Vec<Own>> {
     let (mut table_start, mut payload_start) = (0u64, 0u64);
     let mut owns = Vec::new();
@@ -268,6 +268,7 @@ impl Sections {
     }
 }
 
+/// Hashes the very bytes that will be used, every time that they are read. [DIG-2]
 fn check_digest(role: Role, place: &str, bytes: &[u8], expected: Digest) -> Result<()> {
     let found = Digest::of(role, bytes);
     if found == expected {

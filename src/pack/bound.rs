@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::format::manifest::Manifest;
 use crate::format::table::{BlockRow, Table};
+use crate::limits::Limits;
 use crate::model::delta::{BlockDelta, Groups, LEVELS, ValueKind};
 use crate::model::digest::Digest;
 use crate::model::mask::Mask;
@@ -105,6 +106,8 @@ impl<'a> TensorDelta<'a> {
 
     /// All kept positions.
     pub fn mask(&self) -> Result<Mask> {
+        // One bit a unit; a carried tensor can claim any number of them.
+        Limits::check("positions of a mask in memory", self.own.info.units(), 1 << 36)?;
         let units = usize::try_from(self.own.info.units()).unwrap_or(usize::MAX);
         let mut mask = Mask::empty(units);
         let (blocks, mut delta) = (self.blocks()?, BlockDelta::default());

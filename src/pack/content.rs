@@ -17,9 +17,7 @@ pub(crate) struct DeltaContent {
 impl DeltaContent {
     /// Starts with what is known before the blocks. [CID-2]
     pub fn new(info: &TensorInfo, kind: ValueKind, base: Option<Digest>, table: &Table) -> Self {
-        let mut digester = Digester::new(Role::Content);
-        digester.add(&(info.name.len() as u64).to_le_bytes());
-        digester.add(info.name.as_bytes());
+        let mut digester = Digester::new(Role::Delta);
         digester.add(&[info.dtype.code(), kind.code(), u8::from(base.is_some())]);
         digester.add(&base.map_or([0; 32], |d| d.0));
         digester.add(&(info.shape.len() as u64).to_le_bytes());

@@ -2,18 +2,19 @@
 
 use crate::codec::compress;
 use crate::error::{Error, Result};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{MOST_PER_BYTE, Manifest};
 use crate::limits::Limits;
 
-/// Most decoded bytes of a manifest for each stored one: memory has to be earned. [MAN-6]
-const MOST_PER_BYTE: usize = 256;
+/// A zstd frame of `bytes`, where that is smaller and a reader will accept the ratio.
+pub(crate) fn frame(bytes: &[u8]) -> Option<Vec<u8>> {
+    compress::smaller(bytes).filter(|frame| bytes.len() as u64 <= (frame.len() as u64).saturating_mul(MOST_PER_BYTE))
+}
 
 /// The bytes to store, and how many they decode to.
 pub(crate) fn encode(manifest: &Manifest) -> Result<(Vec<u8>, usize)> {
     let raw = manifest.encode()?;
     let raw_len = raw.len();
-    let frame = compress::smaller(&raw).filter(|frame| raw_len <= frame.len().saturating_mul(MOST_PER_BYTE));
-    Ok((frame.unwrap_or(raw), raw_len))
+    Ok((frame(&raw).unwrap_or(raw), raw_len))
 }
 
 /// Reads a manifest from its stored bytes, whose digest has been checked.
@@ -22,7 +23,7 @@ pub(crate) fn decode(stored: &[u8], raw_len: u32, limits: &Limits) -> Result<Man
     if stored.len() == raw_len as usize {
         return Manifest::decode(stored, limits);
     }
-    if raw_len as usize > stored.len().saturating_mul(MOST_PER_BYTE) {
+    if u64::from(raw_len) > (stored.len() as u64).saturating_mul(MOST_PER_BYTE) {
         let detail = format!("claims {raw_len} bytes from {}, at most {MOST_PER_BYTE} each are allowed", stored.len());
         return Err(Error::malformed("MAN-6", "manifest", detail));
     }

@@ -66,7 +66,7 @@ impl VerifiedPack {
         });
         let mut files = Vec::with_capacity(manifest.files.len());
         for (i, file) in manifest.files.iter().enumerate() {
-            files.push((file.name.as_str(), Digest::of(Role::Content, &self.body.file(i)?)));
+            files.push((file.name.as_str(), Digest::of(Role::File, &self.body.file(i)?)));
         }
         let rows: Vec<_> = rows.collect();
         let found = content::content_id(&manifest.base, manifest.gain, &rows, &files);

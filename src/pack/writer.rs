@@ -3,11 +3,12 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use crate::codec::{codes, compress, positions};
+use crate::codec::{codes, positions};
 use crate::error::{Error, Result};
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{FileRow, Manifest, SectionRow};
 use crate::format::table::{BlockRow, Table};
+use crate::limits::Limits;
 use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::digest::{Digest, Role};
 use crate::model::dtype::Dtype;
@@ -99,16 +100,20 @@ impl<W: Write + Seek> PackWriter<W> {
         self.end_payload()?;
         manifest.payloads = std::mem::take(&mut self.payloads);
         for raw in std::mem::take(&mut self.tables) {
-            let frame = compress::smaller(&raw);
+            let frame = stored::frame(&raw);
             let row = self.section(frame.as_deref().unwrap_or(&raw), raw.len())?;
             manifest.tables.push(row);
         }
         for (name, bytes) in files {
-            let frame = compress::smaller(bytes);
+            let frame = stored::frame(bytes);
             let section = self.section(frame.as_deref().unwrap_or(bytes), bytes.len())?;
             manifest.files.push(FileRow { name: name.clone(), section });
         }
+        // What no reader would accept is not written.
+        let limits = Limits::default();
+        manifest.check(&limits)?;
         let (stored, raw_len) = stored::encode(&manifest)?;
+        Limits::check("manifest size in bytes", raw_len as u64, limits.manifest_bytes)?;
         self.out.write_all(&stored).map_err(|e| Error::io(&self.path, e))?;
         let file_len = self.written.saturating_add(stored.len() as u64);
         let too_large = |_| Error::Refused("the manifest would be larger than 4 GiB".into());

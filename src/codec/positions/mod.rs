@@ -59,6 +59,9 @@ pub(crate) fn encode(positions: &[u32], len: u32) -> (u8, Vec<u8>) {
 /// Reads exactly `kept` strictly ascending positions below `len` from all of `stored`. [MSK-2]
 pub(crate) fn decode(codec: u8, stored: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> Result<()> {
     out.clear();
+    if codec > GAPS_ZSTD {
+        return Err(Error::Unsupported { what: "mask codec".into(), found: codec.into(), known: GAPS_ZSTD.into() });
+    }
     if kept > len {
         return Err(Error::malformed("MSK-2", "mask", format!("keeps {kept} of {len} positions")));
     }
@@ -86,11 +89,10 @@ pub(crate) fn decode(codec: u8, stored: &[u8], kept: u32, len: u32, out: &mut Ve
             let bytes = unpacked(codec == BITMAP_ZSTD, stored, |_| Ok(len.div_ceil(8) as usize))?;
             bitmap::decode(&bytes, kept, len, out)
         }
-        GAPS | GAPS_ZSTD => {
+        _ => {
             let bytes = unpacked(codec == GAPS_ZSTD, stored, |claimed| gaps::bounded_len(claimed, kept, len))?;
             gaps::decode(&bytes, kept, len, out)
         }
-        _ => Err(Error::Unsupported { what: "mask codec".into(), found: codec.into(), known: GAPS_ZSTD.into() }),
     }
 }
 
