@@ -8,6 +8,9 @@ use crate::method::localize::keys::{self, Width};
 use crate::method::localize::topk::{self, Threshold};
 use crate::model::dtype::Dtype;
 
+/// Most kept elements that are held between stages: 12 bytes each.
+const MOST_HELD: u64 = 8 << 20;
+
 /// One block of a float pair.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Block {
@@ -33,8 +36,8 @@ pub(crate) struct Localized<'a> {
     pub blocks: Vec<Block>,
     /// For each block: keys above this are kept, and so many equal to it.
     rules: Vec<Option<Threshold>>,
-    /// For each block, whether it keeps any element.
-    keeps: Vec<bool>,
+    /// For each block what it keeps, where all of it together is small enough to hold; later stages then read nothing.
+    held: Vec<Kept>,
     /// Elements of the included float tensors that differ.
     pub changed: u64,
     /// Norms of the task vector over the included tensors.
@@ -46,7 +49,7 @@ pub(crate) struct Localized<'a> {
 }
 
 /// What is kept of one block.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Kept {
     pub positions: Vec<u32>,
     pub deltas: Vec<f64>,
@@ -75,7 +78,7 @@ impl<'a> Localized<'a> {
             width: Width::Narrow,
             blocks: Vec::new(),
             rules: Vec::new(),
-            keeps: Vec::new(),
+            held: Vec::new(),
             changed: 0,
             square: 0.0,
             sum: 0.0,
@@ -191,31 +194,40 @@ impl<'a> Localized<'a> {
 
     /// How much is kept, by block.
     fn count(&mut self, pairs: &Pairs, options: &CreateOptions) -> Result<()> {
-        self.keeps = vec![true; self.blocks.len()];
-        let (mut keeps, mut kept, mut square, mut unchanged) = (Vec::new(), 0, 0.0, 0);
+        let (mut held, mut kept, mut square, mut unchanged) = (Vec::new(), 0, 0.0, 0);
         options.workers.in_order(
             self.blocks.len(),
             |i| {
-                let found = self.kept(pairs, i)?;
+                let mut found = self.kept(pairs, i)?;
+                found.positions.shrink_to_fit();
+                found.deltas.shrink_to_fit();
                 let square: f64 = found.deltas.iter().map(|d| d * d).sum();
-                Ok((found.positions.len() as u64, square, found.unchanged))
+                Ok((found, square))
             },
-            |_, (n, s, u)| {
-                keeps.push(n > 0);
-                kept += n;
+            |_, (found, s)| {
+                kept += found.positions.len() as u64;
                 square += s;
-                unchanged += u;
+                unchanged += found.unchanged;
+                if kept <= MOST_HELD {
+                    held.push(found);
+                } else {
+                    held = Vec::new();
+                }
                 Ok(())
             },
         )?;
-        (self.keeps, self.kept, self.kept_square, self.unchanged_in_mask) = (keeps, kept, square, unchanged);
+        self.held = if kept <= MOST_HELD { held } else { Vec::new() };
+        (self.kept, self.kept_square, self.unchanged_in_mask) = (kept, square, unchanged);
         Ok(())
     }
 
     /// Positions kept in block `i`, from its start, and their deltas.
     pub fn kept(&self, pairs: &Pairs, i: usize) -> Result<Kept> {
         let mut out = Kept::default();
-        let Some(lossy) = self.lossy.filter(|_| self.keeps.get(i) != Some(&false)) else { return Ok(out) };
+        if let Some(held) = self.held.get(i) {
+            return Ok(held.clone());
+        }
+        let Some(lossy) = self.lossy else { return Ok(out) };
         if let Localizer::Mask(mask) = &lossy.localizer {
             self.keep_masked(pairs, i, mask, &mut out)?;
             return Ok(out);

@@ -161,7 +161,7 @@ impl Element for Bf16 {
     type Real = f32;
     const BYTES: usize = 2;
     fn decode(bits: u64) -> f32 {
-        bf16::from_bits(bits as u16).to_f32()
+        f32::from_bits((bits as u32) << 16)
     }
     fn encode(x: f32) -> u64 {
         u64::from(bf16::from_f32(x).to_bits())
@@ -287,18 +287,28 @@ pub(crate) fn encode_f64(dtype: Dtype, x: f64) -> u64 {
 }
 
 /// A little-endian unit of 1, 2, 4 or 8 bytes, zero-extended.
+#[inline(always)]
 pub(crate) fn load_unit(bytes: &[u8]) -> u64 {
-    let mut word = [0u8; 8];
-    for (to, from) in word.iter_mut().zip(bytes) {
-        *to = *from;
+    // Spelled out by length, so that a loop over chunks of a fixed length is free of copies and branches.
+    match *bytes {
+        [a] => u64::from(a),
+        [a, b] => u64::from(u16::from_le_bytes([a, b])),
+        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => 0,
     }
-    u64::from_le_bytes(word)
 }
 
 /// Writes the low bytes of `bits` over `bytes`.
+#[inline(always)]
 pub(crate) fn store_unit(bytes: &mut [u8], bits: u64) {
-    for (to, from) in bytes.iter_mut().zip(bits.to_le_bytes()) {
-        *to = from;
+    let [a, b, c, d, ..] = bits.to_le_bytes();
+    match bytes {
+        [one] => *one = a,
+        [_, _] => bytes.copy_from_slice(&[a, b]),
+        [_, _, _, _] => bytes.copy_from_slice(&[a, b, c, d]),
+        [_, _, _, _, _, _, _, _] => bytes.copy_from_slice(&bits.to_le_bytes()),
+        _ => {}
     }
 }
 
