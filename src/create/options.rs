@@ -65,12 +65,12 @@ impl CreateOptions {
         if lossy.groups == Groups::Row && !lossy.values.has_scale() {
             return Err(Error::InvalidInput(format!("{} values have no scale to group by row", lossy.values)));
         }
-        if let Some(Rescale::Factor(x)) = lossy.rescale {
-            if !(x.is_finite() && x > 0.0) {
-                return Err(Error::InvalidInput(format!("rescale factor {x} is not a positive number")));
+        match lossy.rescale {
+            Some(Rescale::Factor(x)) if !(x.is_finite() && x > 0.0) => {
+                Err(Error::InvalidInput(format!("rescale factor {x} is not a positive number")))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Score and mask files, which an output must not replace.

@@ -76,7 +76,7 @@ impl Header {
         let (Ok(_id), Ok(len)) = (fields.take::<32>(), fields.u32()) else {
             return Err(too_short(file_len));
         };
-        if len < 104 || len > HEADER_LEN_MAX {
+        if !(104..=HEADER_LEN_MAX).contains(&len) {
             let detail = format!("header length is {len}, must be from 104 to {HEADER_LEN_MAX}");
             return Err(Error::malformed("HDR-3", "header, byte offset 40", detail));
         }

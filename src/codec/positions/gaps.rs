@@ -22,7 +22,7 @@ pub(crate) fn encode(positions: &[u32]) -> Vec<u8> {
 
 /// A claimed length, where gaps of `kept` positions below `len` can be that long.
 pub(crate) fn bounded_len(claimed: u64, kept: u32, len: u32) -> Result<usize> {
-    let most = u64::from(kept).saturating_add(u64::from(len / u32::from(SKIP)));
+    let most = u64::from(kept).saturating_add(u64::from(len.checked_div(SKIP.into()).unwrap_or(0)));
     match usize::try_from(claimed) {
         Ok(n) if claimed <= most => Ok(n),
         _ => Err(Error::malformed("MSK-5", "gaps", format!("claim {claimed} bytes, at most {most} are possible"))),

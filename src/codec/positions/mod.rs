@@ -106,6 +106,7 @@ fn unpacked(zstd: bool, stored: &[u8], len: impl Fn(u64) -> Result<usize>) -> Re
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
 
