@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve};
+use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve, write_whole};
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Escaped, Result};
 use crate::method::stitch::Met;
@@ -77,9 +77,7 @@ pub fn lock(model: &StitchedModel, base: &BaseIdentity, options: &ApplyOptions) 
 /// # Errors
 /// `Refused` where the file exists and `force` is not set; `Io`.
 pub fn write_recipe(recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
-    let output = OutputFile::create(out, force)?;
-    output.file().write_all_at(&recipe.to_json()?, 0).map_err(|e| Error::io(out, e))?;
-    output.commit()
+    write_whole(out, &recipe.to_json()?, force)
 }
 
 fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {

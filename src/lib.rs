@@ -56,6 +56,7 @@ mod files;
 pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod inspect;
 pub mod limits;
 pub mod method;
 pub mod model;

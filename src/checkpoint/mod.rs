@@ -10,4 +10,5 @@ pub(crate) mod plan;
 mod reader;
 
 pub use identity::BaseCheck;
+pub use output::write_whole;
 pub use reader::Checkpoint;

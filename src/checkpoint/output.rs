@@ -196,6 +196,17 @@ impl Drop for OutputFolder {
     }
 }
 
+/// Writes a small file, whole or not at all.
+///
+/// # Errors
+/// `Refused` where the file exists and `force` is not set; `Io`.
+pub fn write_whole(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let output = OutputFile::create(path, force)?;
+    output.file().write_all_at(bytes, 0).map_err(|e| Error::io(path, e))?;
+    output.commit()
+}
+
 /// Takes room for a file, so that a full disk is found before anything is written.
 pub(crate) fn reserve(file: &File, path: &Path, len: u64) -> Result<()> {
     let flags = rustix::fs::FallocateFlags::empty();

@@ -2,20 +2,37 @@
 
 use std::path::PathBuf;
 
-use stitchpack::Result;
+use stitchpack::inspect::inspect;
+use stitchpack::{Error, Result};
 
-use super::Global;
+use super::inspect_view::Style;
 use super::say::Say;
+use super::{Global, inspect_html, inspect_view};
 
 /// Show what a pack is, where its bytes went, and its density by layer and kind of module
 #[derive(clap::Args)]
 pub struct Args {
     /// The pack; `-` reads it from standard input
     pack: PathBuf,
+    /// Write the report as one HTML file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Replace the HTML file if it exists
+    #[arg(long)]
+    force: bool,
 }
 
 pub fn run(args: Args, _: &Global, say: &Say) -> Result<()> {
-    let pack = super::open_pack(&args.pack)?.verify_as_read();
-    say.line(format!("{:#?}", pack.manifest()));
+    let inspection = inspect(&super::open_pack(&args.pack)?.verify()?)?;
+    if let Some(path) = &args.html {
+        stitchpack::checkpoint::write_whole(path, inspect_html::html(&inspection).as_bytes(), args.force)?;
+    }
+    if say.json {
+        let document = serde_json::to_value(&inspection).map_err(|e| Error::Internal(e.to_string()))?;
+        say.document(&document);
+    } else if args.html.is_none() {
+        let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(80);
+        say.raw(inspect_view::text(&inspection, &Style { colour: say.colour(), width }).as_bytes());
+    }
     Ok(())
 }

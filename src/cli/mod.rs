@@ -4,6 +4,8 @@ mod apply;
 mod create;
 mod diff;
 mod inspect;
+mod inspect_html;
+mod inspect_view;
 mod overlap;
 mod say;
 mod verify;
