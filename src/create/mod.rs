@@ -134,7 +134,7 @@ fn write<W: std::io::Write + std::io::Seek>(
         files: Vec::new(),
     };
     let (out, header) = writer.finish(manifest, &files)?;
-    Ok((out, report(&header, content, fine_tuned, &pairs, &localized, &quantizer, options, (touched, kept))?))
+    Ok((out, report(&encoder, fine_tuned, &header, content, (touched, kept))?))
 }
 
 fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Origin {
@@ -162,17 +162,14 @@ fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Orig
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn report(
+    encoder: &Encoder,
+    fine_tuned: &Checkpoint,
     header: &Header,
     content: Digest,
-    fine_tuned: &Checkpoint,
-    pairs: &Pairs,
-    localized: &Localized,
-    quantizer: &Quantizer,
-    options: &CreateOptions,
     (touched, kept): (usize, u64),
 ) -> Result<Created> {
+    let Encoder { pairs, localized, quantizer, options } = encoder;
     let exact = matches!(options.method, Method::Exact);
     Ok(Created {
         id: header.id,

@@ -8,7 +8,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::checkpoint::Checkpoint;
 use crate::create::options::{CreateOptions, NewTensors};
 use crate::error::{Error, Escaped, Result};
-use crate::format::manifest::is_plain_name;
+use crate::format::check::is_plain_name;
 use crate::limits::Limits;
 use crate::method::float::{decode_f64, encode_f64, load_unit, store_unit};
 use crate::model::digest::Digest;

@@ -7,6 +7,7 @@
     clippy::expect_used
 )]
 
+pub(crate) mod check;
 pub mod header;
 pub mod manifest;
 pub mod table;

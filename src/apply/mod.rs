@@ -1,0 +1,129 @@
+//! Journey two: base + packs → a model on disk.
+//!
+//! Blocks are stitched by all threads and written where they belong; the output gets its name when all of it is there.
+
+mod run;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve, write_whole};
+use crate::checkpoint::plan::Plan;
+use crate::error::{Error, Escaped, Result};
+use crate::model::digest::Digest;
+use crate::model::identity::BaseIdentity;
+use crate::parallel::Workers;
+use crate::recipe::Recipe;
+use crate::stitched::StitchedModel;
+
+use run::run;
+
+/// How a merged model is written.
+#[derive(Debug, Clone, Default)]
+pub struct ApplyOptions {
+    /// Replace an output that exists.
+    pub force: bool,
+    /// Fail unless the result is the one that the pack recorded. Only for one pack, alone, as it was made.
+    pub check: bool,
+    /// Fail unless the result has this digest.
+    pub expect: Option<Digest>,
+    /// Threads and progress.
+    pub workers: Workers,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// What the model was made of, with the digest of the result.
+    pub recipe: Recipe,
+    /// Bytes of the weight files.
+    pub bytes: u64,
+    /// Tensors that some pack in play touches.
+    pub touched: usize,
+    /// Whether the result was compared with one that was recorded.
+    pub checked: bool,
+}
+
+/// Writes a stitched model: one file where `out` ends in `.safetensors`, a folder otherwise.
+///
+/// # Errors
+/// `InvalidInput` for an output that is an input, `Refused` for one that exists, for an overlap under `refuse`, and for finite
+/// elements that would become infinite or NaN; `DigestMismatch` for a damaged pack or an unexpected result; `Io`. Whatever
+/// the error, nothing is left behind.
+pub fn apply(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let packs = model.layers().iter().filter_map(|l| l.pack.path().map(Path::to_owned));
+    let inputs: Vec<PathBuf> = model.base().own_paths().into_iter().chain(packs).collect();
+    refuse_input(out, inputs.iter().map(PathBuf::as_path))?;
+    let is_file = out.extension().is_some_and(|e| e == "safetensors");
+    if is_file { apply_file(model, base, out, options) } else { apply_folder(model, base, out, options) }
+}
+
+/// Computes a stitched model and writes nothing: its recipe, with the digest of the result.
+///
+/// # Errors
+/// As [`apply`].
+pub fn lock(model: &StitchedModel, base: &BaseIdentity, options: &ApplyOptions) -> Result<Applied> {
+    let plan = Plan::single(model.base(), "-".into(), &model.carried())?;
+    run(model, base, &plan, &[], options)
+}
+
+/// Writes a recipe to a file, whole or not at all.
+///
+/// # Errors
+/// `Refused` where the file exists and `force` is not set; `Io`.
+pub fn write_recipe(recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
+    write_whole(out, &recipe.to_json()?, force)
+}
+
+fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let name = out.to_string_lossy().into_owned();
+    let plan = Plan::single(model.base(), name, &model.carried())?;
+    let output = OutputFile::create(out, options.force)?;
+    output.reserve(plan.len())?;
+    let applied = run(model, base, &plan, &[output.file()], options)?;
+    output.commit()?;
+    Ok(applied)
+}
+
+fn apply_folder(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    let plan = Plan::folder(model.base(), &model.carried())?;
+    let output = OutputFolder::create(out, options.force)?;
+    let mut files = Vec::new();
+    for planned in &plan.files {
+        let file = output.file(&planned.name)?;
+        reserve(&file, &output.path_of(&planned.name), planned.len)?;
+        files.push(file);
+    }
+    let applied = run(model, base, &plan, &files.iter().collect::<Vec<_>>(), options)?;
+    let carried = carried_files(model)?;
+    for (name, from) in model.base().companions()?.iter().filter(|(name, _)| !carried.contains_key(name)) {
+        std::fs::copy(from, output.path_of(name)).map_err(|e| Error::io(from, e))?;
+    }
+    let recipe = [("stitch.json".to_string(), applied.recipe.to_json()?)];
+    for (name, bytes) in carried.into_iter().chain(plan.index).chain(recipe) {
+        let path = output.path_of(&name);
+        output.file(&name)?.write_all_at(&bytes, 0).map_err(|e| Error::io(&path, e))?;
+    }
+    output.commit()?;
+    Ok(applied)
+}
+
+/// Companion files that packs in play carry; two packs must not carry different ones.
+fn carried_files(model: &StitchedModel) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for layer in model.layers().iter().filter(|l| l.weight != 0.0) {
+        for file in layer.pack.files() {
+            let (name, bytes) = file?;
+            if files.get(name).is_some_and(|other| *other != bytes) {
+                return Err(Error::Refused(format!(
+                    "two packs carry different files \"{}\"; apply them one by one",
+                    Escaped(name)
+                )));
+            }
+            files.insert(name.to_string(), bytes);
+        }
+    }
+    Ok(files)
+}

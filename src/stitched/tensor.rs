@@ -1,0 +1,177 @@
+//! One tensor of a stitched model, computed a run of units at a time.
+
+use crate::error::{Error, Escaped, Result};
+use crate::method::float::{Element, Real, load_unit, store_unit, with_element};
+use crate::method::quantize::dequantize;
+use crate::method::step::apply_step;
+use crate::method::stitch::{Met, OverlapRule, Part, stitch};
+use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::tensor::TensorInfo;
+use crate::pack::bound::DeltaBlocks;
+use crate::stitched::StitchedModel;
+
+/// What one layer brings to a tensor.
+#[derive(Debug)]
+pub(super) struct LayerDelta<'a> {
+    pub blocks: DeltaBlocks<'a>,
+    pub weight: f32,
+    pub gain: f32,
+}
+
+/// One tensor of a stitched model, ready to be computed.
+#[derive(Debug)]
+pub(crate) struct TensorStitcher<'a> {
+    pub(super) model: &'a StitchedModel<'a>,
+    pub(super) info: &'a TensorInfo,
+    pub(super) deltas: Vec<LayerDelta<'a>>,
+    pub(super) carried: bool,
+}
+
+/// Buffers that are used again from block to block.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    block: BlockDelta,
+    layers: Vec<LayerRun>,
+}
+
+/// What one layer brings to a run: positions from its start, codes, the unit each belongs to, and numbers once decoded.
+#[derive(Debug, Default)]
+struct LayerRun {
+    delta: BlockDelta,
+    narrow: Vec<f32>,
+    wide: Vec<f64>,
+}
+
+/// Real numbers kept in the buffer of their width.
+trait Buffered: Real {
+    fn of(run: &LayerRun) -> &[Self];
+    fn of_mut(run: &mut LayerRun) -> &mut Vec<Self>;
+}
+
+impl Buffered for f32 {
+    fn of(run: &LayerRun) -> &[f32] {
+        &run.narrow
+    }
+    fn of_mut(run: &mut LayerRun) -> &mut Vec<f32> {
+        &mut run.narrow
+    }
+}
+
+impl Buffered for f64 {
+    fn of(run: &LayerRun) -> &[f64] {
+        &run.wide
+    }
+    fn of_mut(run: &mut LayerRun) -> &mut Vec<f64> {
+        &mut run.wide
+    }
+}
+
+impl TensorStitcher<'_> {
+    /// The bytes of units `start..start + len` of the merged tensor.
+    pub fn run(&self, start: u64, len: u64, out: &mut Vec<u8>, scratch: &mut Scratch, met: &mut Met) -> Result<()> {
+        let unit = self.info.dtype.unit_bytes();
+        out.clear();
+        if self.carried {
+            out.resize(len as usize * unit, 0);
+        } else {
+            out.extend_from_slice(
+                &self.model.base.bytes(&self.info.name, start * unit as u64..(start + len) * unit as u64)?,
+            );
+        }
+        scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
+        for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
+            layer.blocks.range(start, len, &mut scratch.block, &mut run.delta)?;
+        }
+        let dtype = self.info.dtype;
+        let mut mine = Met::default();
+        if self.carried || !dtype.is_float() {
+            self.step_units(out, scratch);
+        } else {
+            with_element!(dtype, E => self.stitch_run::<E>(start, out, scratch, &mut mine), ());
+        }
+        if let (Some(position), OverlapRule::Refuse) = (mine.overlap, self.model.rule) {
+            return Err(Error::Refused(format!(
+                "tensor \"{}\": packs overlap at position {}, which the rule refuse forbids",
+                Escaped(&self.info.name),
+                start + position
+            )));
+        }
+        met.nonfinite += mine.nonfinite;
+        met.overlap = met.overlap.or(mine.overlap);
+        Ok(())
+    }
+
+    /// Units that only steps can change; at most one layer has any.
+    fn step_units(&self, out: &mut [u8], scratch: &Scratch) {
+        let unit = self.info.dtype.unit_bytes();
+        for run in &scratch.layers {
+            for (p, code) in run.delta.positions.iter().zip(&run.delta.codes) {
+                if let Some(bytes) = out.get_mut(*p as usize * unit..(*p as usize + 1) * unit) {
+                    store_unit(bytes, apply_step(self.info.dtype, load_unit(bytes), *code));
+                }
+            }
+        }
+    }
+
+    fn stitch_run<E: Element<Real: Buffered>>(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) {
+        for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
+            if layer.blocks.kind() == ValueKind::Step {
+                layer.derive::<E>(self.info, out, run);
+            } else {
+                layer.dequantize::<E::Real>(start, run);
+            }
+        }
+        let parts: Vec<Part<E::Real>> = self
+            .deltas
+            .iter()
+            .zip(&scratch.layers)
+            .map(|(layer, run)| Part {
+                positions: &run.delta.positions,
+                deltas: Buffered::of(run),
+                bits: (layer.is_step() && layer.weight == 1.0 && layer.gain == 1.0 && self.model.lambda == 1.0)
+                    .then_some(&run.delta.codes),
+                weight: layer.weight,
+            })
+            .collect();
+        stitch::<E>(out, &parts, self.model.rule, self.model.lambda, met);
+    }
+}
+
+impl LayerDelta<'_> {
+    fn is_step(&self) -> bool {
+        self.blocks.kind() == ValueKind::Step
+    }
+
+    /// d = (w × g) × (code × scale). [STI-1]
+    fn dequantize<R: Buffered>(&self, start: u64, run: &mut LayerRun) {
+        let factor = R::from_f32(self.weight).mul(R::from_f32(self.gain));
+        let (kind, levels) = (self.blocks.kind(), self.blocks.levels());
+        let mut numbers = std::mem::take(R::of_mut(run));
+        numbers.clear();
+        let units = run.delta.positions.iter().zip(&run.delta.codes);
+        match self.blocks.only_scale() {
+            Some(scale) => {
+                numbers.extend(units.map(|(_, code)| factor.mul(dequantize::<R>(kind, *code, scale, &levels))));
+            }
+            None => numbers.extend(units.map(|(p, code)| {
+                let scale = self.blocks.scale_at(start + u64::from(*p));
+                factor.mul(dequantize::<R>(kind, *code, scale, &levels))
+            })),
+        }
+        *R::of_mut(run) = numbers;
+    }
+
+    /// Turns steps into the fine-tuned bits, and d = (w × g) × (fine-tuned − base). [STI-6]
+    fn derive<E: Element<Real: Buffered>>(&self, info: &TensorInfo, base: &[u8], run: &mut LayerRun) {
+        let factor = E::Real::from_f32(self.weight).mul(E::Real::from_f32(self.gain));
+        let mut numbers = std::mem::take(E::Real::of_mut(run));
+        numbers.clear();
+        for (p, code) in run.delta.positions.iter().zip(&mut run.delta.codes) {
+            let at = *p as usize * E::BYTES;
+            let bits = load_unit(base.get(at..at + E::BYTES).unwrap_or(&[]));
+            *code = apply_step(info.dtype, bits, *code);
+            numbers.push(factor.mul(E::decode(*code).sub(E::decode(bits))));
+        }
+        *E::Real::of_mut(run) = numbers;
+    }
+}
