@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""make_seeds.py STITCHPACK: writes the seeds of every fuzz target to fuzz/seeds, from packs that the command makes.
+
+Needs Python 3 and the zstandard package. Packs are stored with a plain manifest, so that a change of a byte reaches the
+parser; the targets make the digests right themselves.
+"""
+import json, os, random, struct, subprocess, sys, tempfile
+import zstandard
+
+SEEDS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
+RUNS = {
+    "exact": ["--exact"],
+    "sign": ["--density", "5%"],
+    "codebook": ["--density", "30%", "--values", "codebook"],
+    "int8row": ["--density", "100%", "--values", "int8", "--groups", "row"],
+    "int4": ["--density", "50%", "--values", "int4", "--meta", "a=b"],
+    "bf16": ["--density", "10%", "--values", "bf16"],
+    "f16": ["--density", "10%", "--values", "f16"],
+    "empty": ["--density", "0"],
+}
+
+
+def write(path, tensors):
+    header, at, data = {}, 0, b""
+    for name, (dtype, shape, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
+        at, data = at + len(raw), data + raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+    return text.rstrip()
+
+
+def seed(target, name, data):
+    os.makedirs(os.path.join(SEEDS, target), exist_ok=True)
+    with open(os.path.join(SEEDS, target, name), "wb") as f:
+        f.write(data)
+
+
+def floats(n):
+    return b"".join(struct.pack("<f", random.gauss(0, 1)) for _ in range(n))
+
+
+def halves(n):
+    whole = floats(n)
+    return b"".join(whole[i * 4 + 2 : i * 4 + 4] for i in range(n))
+
+
+def models(folder):
+    a = floats(300)
+    b = bytearray(a)
+    for i in random.sample(range(300), 40):
+        (x,) = struct.unpack_from("<f", a, i * 4)
+        struct.pack_into("<f", b, i * 4, x + random.gauss(0, 0.1))
+    twin = halves(32)
+    base = {
+        "a.weight": ("F32", [15, 20], a),
+        "b.bias": ("BF16", [64], halves(64)),
+        "ids": ("I64", [3], struct.pack("<3q", 1, 2, 3)),
+        "m": ("BOOL", [5], b"\0\1\0\1\1"),
+        "tied.x": ("BF16", [4, 8], twin),
+        "tied.y": ("BF16", [4, 8], twin),
+    }
+    moved = halves(32)
+    tuned = dict(base, **{
+        "a.weight": ("F32", [15, 20], bytes(b)),
+        "b.bias": ("BF16", [64], halves(64)),
+        "ids": ("I64", [3], struct.pack("<3q", 1, 5, 3)),
+        "tied.x": ("BF16", [4, 8], moved),
+        "tied.y": ("BF16", [4, 8], moved),
+    })
+    seed("checkpoint", "base", write(folder + "/base.safetensors", base))
+    write(folder + "/tuned.safetensors", tuned)
+    seed("checkpoint", "new", write(folder + "/new.safetensors", dict(tuned, new=("F16", [4], bytes(range(8))))))
+
+
+def packs(command, folder):
+    env = dict(os.environ, STITCHPACK_CACHE=folder + "/cache")
+    runs = {name: ("tuned", args) for name, args in RUNS.items()}
+    runs["carried"] = ("new", ["--exact", "--new-tensors", "carry"])
+    for name, (tuned, args) in runs.items():
+        path = f"{folder}/{name}.stitch"
+        inputs = [folder + "/base.safetensors", f"{folder}/{tuned}.safetensors"]
+        subprocess.run([command, "create", *inputs, "-o", path, "-q", *args], env=env, check=True, stdout=subprocess.DEVNULL)
+        with open(path, "rb") as f:
+            data = f.read()
+        stored, raw = struct.unpack_from("<II", data, 64)
+        manifest, body = data[-stored:], data[104:-stored]
+        if stored != raw:
+            manifest = zstandard.ZstdDecompressor().decompress(manifest, max_output_size=raw)
+        header = bytearray(data[:104])
+        struct.pack_into("<QII", header, 56, 104 + len(body) + raw, raw, raw)
+        seed("open", name, bytes(header) + body + manifest)
+        seed("manifest", name, manifest)
+
+
+def masks():
+    def mask(codec, kept, length, stored):
+        return bytes([codec]) + struct.pack("<I", kept)[:3] + struct.pack("<I", length - 1)[:3] + stored
+
+    pack = zstandard.ZstdCompressor().compress
+    seed("mask", "bitmap", mask(2, 3, 20, bytes([0b10000001, 0, 1])))
+    seed("mask", "gaps", mask(3, 3, 1000, bytes([0, 5, 255, 10])))
+    seed("mask", "all", mask(1, 9, 9, b""))
+    seed("mask", "gaps_zstd", mask(5, 200, 60000, pack(bytes([0] * 100 + [255] * 20 + [1] * 100))))
+    seed("mask", "bitmap_zstd", mask(4, 800, 8000, pack(b"\xff" * 100 + b"\0" * 900)))
+
+
+def values():
+    for kind, width in enumerate([16, 32, 16, 16, 8, 4, 1, 4]):
+        n = 9
+        length = (n * width + 7) // 8
+        packed = bytes([1] * (length - 1) + [0]) if width < 8 else bytes([1] * length)
+        head = bytes([kind, 3]) + struct.pack("<H", n) + b"\0"
+        seed("values", f"stored{kind + 1}", b"\0" + head + packed)
+        seed("values", f"zstd{kind + 1}", b"\1" + head + zstandard.ZstdCompressor().compress(packed))
+
+
+def main():
+    random.seed(1)
+    with tempfile.TemporaryDirectory() as folder:
+        models(folder)
+        packs(sys.argv[1], folder)
+    masks()
+    values()
+
+
+main()
