@@ -1,0 +1,491 @@
+#!/usr/bin/env python3
+"""A slow, obvious reader of stitch packs, written from the pages of this specification alone.
+
+It reads a pack strictly and decodes every delta; `stitch.py` binds packs to a base and computes merges. Both are meant
+to be read beside `format.md` and `numbers.md` and to judge other readers, not to be fast. Ids such as HDR-1 name rules.
+
+Needs Python 3.9 or later with `blake3` and `zstandard`.
+"""
+import math, struct, sys
+import blake3, zstandard
+
+EXIT = {"malformed": 3, "integrity": 4, "wrong-base": 5, "refused": 6, "limit": 6, "unsupported": 8}
+
+class SpecError(Exception):
+    """A broken rule: its id and the kind of answer (README.md, "How to read it")."""
+    def __init__(self, rule, kind, text=""):
+        super().__init__(f"{rule} {kind}: {text}")
+        self.rule, self.kind, self.exit_code = rule, kind, EXIT[kind]
+
+def need(ok, rule, text="", kind="malformed"):
+    if not ok:
+        raise SpecError(rule, kind, text)
+
+LIMITS = dict(manifest_bytes=134217728, header_bytes=100000000, tensors=262144, name_bytes=512, rank=8,
+              elements=2**40, section_bytes=67108864, notes=1024, notes_bytes=1048576, files=1024, packs=4096)
+
+def limit(name, value):
+    """LIM-1."""
+    need(value <= LIMITS[name], "LIM-1", f"{name}: {value}", "limit")
+
+def digest(role, data):
+    """DIG-1: BLAKE3 in key derivation mode."""
+    return blake3.blake3(data, derive_key_context="stitchpack 1 " + role).digest()
+
+# ---------------------------------------------------------------- dtypes and floats
+
+class Dtype:
+    """A row of the tables "Tensors" (format.md) and "Floats" (numbers.md)."""
+    def __init__(self, code, name, bits, unit, exponent=0, mantissa=0, bias=0, style=""):
+        self.code, self.name, self.bits, self.unit = code, name, bits, unit
+        self.exponent, self.mantissa, self.bias, self.style, self.float = exponent, mantissa, bias, style, style != ""
+        self.unit_bits, self.sign = 8 * unit, 1 << (8 * unit - 1)
+        top = 1 << (exponent + mantissa)  # the first magnitude past the end
+        if style == "ieee":
+            self.infinity = top - (1 << mantissa)
+            self.largest, self.nan = self.infinity - 1, self.infinity + (1 << mantissa >> 1)
+        elif style == "e4m3":
+            self.infinity, self.largest, self.nan = None, 0x7E, 0x7F
+        elif style == "fnuz":
+            self.infinity, self.largest, self.nan = None, 0x7F, 0x80
+
+    def decode(self, u):
+        """FLT-1: the number of a float unit, exactly."""
+        m = u & (self.sign - 1)
+        if self.style == "fnuz" and u == 0x80 or self.style == "e4m3" and m == 0x7F:
+            return math.nan
+        if self.style == "ieee" and m >= self.infinity:
+            value = math.inf if m == self.infinity else math.nan
+        else:
+            e, f = m >> self.mantissa, m & ((1 << self.mantissa) - 1)
+            value = math.ldexp(f, 1 - self.bias - self.mantissa) if e == 0 else \
+                math.ldexp(f + (1 << self.mantissa), e - self.bias - self.mantissa)
+        return -value if u & self.sign else value
+
+    def encode(self, x):
+        """FLT-1: the nearest unit, ties to the even code, rounded once, in integers."""
+        if math.isnan(x):
+            return self.nan
+        sign = self.sign if math.copysign(1, x) < 0 else 0
+        if math.isinf(x):
+            m = self.largest + 1
+        else:
+            f, e = math.frexp(abs(x))
+            n, e = int(f * 2**53), e - 53  # |x| = n * 2^e
+            q = max(e + 52, 1 - self.bias) - self.mantissa if n else 1 - self.bias - self.mantissa
+            if q <= e:
+                r = n << (e - q)
+            else:
+                r, rest, half = n >> (q - e), n & ((1 << (q - e)) - 1), 1 << (q - e - 1)
+                r += rest > half or (rest == half and r & 1)
+            m = r + ((q - (1 - self.bias - self.mantissa)) << self.mantissa)
+        if m > self.largest:
+            if self.infinity is None:
+                return self.nan | (sign if self.style == "e4m3" else 0)
+            m = self.infinity
+        return 0 if self.style == "fnuz" and m == 0 else sign | m
+
+    def finite(self, u):
+        return math.isfinite(self.decode(u))
+
+    def order(self, u):
+        """STP-1, modulo 2^b; the same operation leads back."""
+        return u ^ (self.sign - 1) if self.float and u & self.sign else u
+
+    def step(self, u, step):
+        """STP-1: the unit that lies `step` further."""
+        return self.order((self.order(u) + step) % (1 << self.unit_bits))
+
+    def R(self, x):
+        """numbers.md: to real arithmetic. A single + - * / of f32 done in f64 and then rounded to f32 is correctly
+        rounded, as 53 >= 2 * 24 + 2 (also for subnormal results, where sums and products are exact in f64)."""
+        return x if self.name == "F64" else f32(x)
+
+def f32(x):
+    """The nearest binary32, ties to even; what is too large becomes infinity."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return math.copysign(math.inf, x)
+
+DTYPES = {d.code: d for d in (
+    Dtype(1, "F64", 64, 8, 11, 52, 1023, "ieee"), Dtype(2, "F32", 32, 4, 8, 23, 127, "ieee"),
+    Dtype(3, "F16", 16, 2, 5, 10, 15, "ieee"), Dtype(4, "BF16", 16, 2, 8, 7, 127, "ieee"),
+    Dtype(5, "F8_E4M3", 8, 1, 4, 3, 7, "e4m3"), Dtype(6, "F8_E5M2", 8, 1, 5, 2, 15, "ieee"),
+    Dtype(7, "F8_E4M3FNUZ", 8, 1, 4, 3, 8, "fnuz"), Dtype(8, "F8_E5M2FNUZ", 8, 1, 5, 2, 16, "fnuz"),
+    Dtype(9, "F8_E8M0", 8, 1), Dtype(10, "F6_E2M3", 6, 1), Dtype(11, "F6_E3M2", 6, 1), Dtype(12, "F4", 4, 1),
+    Dtype(13, "BOOL", 8, 1), Dtype(14, "U8", 8, 1), Dtype(15, "I8", 8, 1), Dtype(16, "U16", 16, 2),
+    Dtype(17, "I16", 16, 2), Dtype(18, "U32", 32, 4), Dtype(19, "I32", 32, 4), Dtype(20, "U64", 64, 8),
+    Dtype(21, "I64", 64, 8), Dtype(22, "C64", 64, 1))}
+BY_NAME = {d.name: d for d in DTYPES.values()}
+F32, F16, BF16 = BY_NAME["F32"], BY_NAME["F16"], BY_NAME["BF16"]
+
+STEP, INT8, INT4, SIGN, CODEBOOK = 1, 5, 6, 7, 8
+KINDS = {1: "step", 2: "f32", 3: "f16", 4: "bf16", 5: "int8", 6: "int4", 7: "sign", 8: "codebook"}
+KIND_BITS = {2: 32, 3: 16, 4: 16, 5: 8, 6: 4, 7: 1, 8: 4}
+KIND_FLOAT = {2: F32, 3: F16, 4: BF16}
+SCALED = (INT8, INT4, SIGN)
+
+def check_name(name):
+    """TEN-1."""
+    need(name != "", "TEN-1", "empty name")
+    for c in map(ord, name):
+        bad = c < 0x20 or 0x7F <= c <= 0x9F or 0x200B <= c <= 0x200F or 0x2028 <= c <= 0x202E or \
+            0x2060 <= c <= 0x2069 or c == 0xFEFF
+        need(not bad, "TEN-1", f"control U+{c:04X}")
+    limit("name_bytes", len(name.encode()))
+
+def tensor_size(dtype, shape):
+    """TEN-2, TEN-3: the bytes of a tensor."""
+    limit("rank", len(shape))
+    elements = 1
+    for n in shape:
+        elements *= n
+        need(elements < 2**64, "TEN-3", "elements overflow")
+    bits = elements * dtype.bits
+    need(bits < 2**64, "TEN-3", "bits overflow")
+    need(bits % 8 == 0, "TEN-3", "part of a byte")
+    limit("elements", elements)
+    return bits // 8
+
+def units_of(dtype, data):
+    """DTY-2: the units of a tensor as numbers."""
+    return [int.from_bytes(data[i:i + dtype.unit], "little") for i in range(0, len(data), dtype.unit)]
+
+# ---------------------------------------------------------------- zstd
+
+def unzstd(data, least, most):
+    """ZST-1: one frame that decodes to `least` to `most` bytes."""
+    def ok(condition, text):
+        need(condition, "ZST-1", text)
+    ok(data[:4] == b"\x28\xB5\x2F\xFD" and len(data) >= 6, "no frame")
+    flags = data[4]
+    at = 5 + (0 if flags & 0x20 else 1)
+    size = (0, 1, 2, 4)[flags & 3]
+    ok(int.from_bytes(data[at:at + size], "little") == 0, "a dictionary")
+    at += size
+    size = (1 if flags & 0x20 else 0, 2, 4, 8)[flags >> 6]
+    ok(size > 0 and len(data) >= at + size, "no content size")
+    content = int.from_bytes(data[at:at + size], "little") + (256 if size == 2 else 0)
+    ok(least <= content <= most, f"content size {content} is not from {least} to {most}")
+    try:
+        out = zstandard.ZstdDecompressor(max_window_size=2**31).decompress(
+            data, max_output_size=max(content, 1), read_across_frames=False, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        ok(False, str(error))
+    ok(len(out) == content, "another length")
+    return out
+
+# ---------------------------------------------------------------- manifest
+
+class Cursor:
+    """The grid of "Manifest"; whatever is read this strictly encodes to the same bytes (MAN-2)."""
+    def __init__(self, data):
+        self.data, self.at = data, 0
+    def take(self, n):
+        need(n <= len(self.data) - self.at, "MAN-2", "the manifest ends early")
+        self.at += n
+        return self.data[self.at - n:self.at]
+    def u8(self): return self.take(1)[0]
+    def u32(self): return int.from_bytes(self.take(4), "little")
+    def u64(self): return int.from_bytes(self.take(8), "little")
+    def f32(self): return struct.unpack("<f", self.take(4))[0]
+    def f64(self): return struct.unpack("<d", self.take(8))[0]
+    def digest(self): return self.take(32)
+    def flag(self):
+        tag = self.u8()
+        need(tag <= 1, "MAN-2", f"tag {tag}")
+        return tag == 1
+    def option(self, read): return read() if self.flag() else None
+    def pair(self, a, b): return a(), b()
+    def text(self):
+        try:
+            return self.take(self.u64()).decode("utf-8")
+        except UnicodeDecodeError:
+            need(False, "MAN-2", "no UTF-8")
+    def list(self, read, name=None):
+        count = self.u64()
+        if name:
+            limit(name, count)
+        need(count <= len(self.data) - self.at, "MAN-2", "the manifest ends early")
+        return [read() for _ in range(count)]
+
+class Own:
+    """A delta: `positions` in the tensor and the `codes` there, with `scales` and `levels`."""
+
+class Row:
+    """A touched tensor: name, dtype, shape, and its delta `own`, which rows may share."""
+
+class Section:
+    def __init__(self, c):
+        self.len, self.raw_len, self.digest = c.u64(), c.u64(), c.digest()
+
+class Pack:
+    """A pack read and checked in full; raises SpecError."""
+    def __init__(self, data):
+        manifest = self.read_header(data)
+        self.read_manifest(Cursor(manifest))
+        self.read_sections(data)
+        content = self.content_id()
+        need(content == self.content, "CID-1", f"the content id is {content.hex()}")
+
+    def read_header(self, data):
+        """HDR-1 to HDR-8, MAN-1, MAN-6; the decoded manifest."""
+        need(data[:8] == b"\x89STP\r\n\x1a\n", "HDR-1", "no magic")
+        need(len(data) >= 104, "HDR-3", "too short")
+        length = int.from_bytes(data[40:44], "little")
+        need(104 <= length <= 4096 and length <= len(data), "HDR-3", f"header length {length}")
+        self.id = data[8:40]
+        need(digest("header", data[:8] + data[40:length]) == self.id, "HDR-2", "pack id", "integrity")
+        self.major, self.minor, incompatible, _compatible, file_len, stored, raw = struct.unpack_from("<HHIIQII", data, 44)
+        need(self.major != 0, "HDR-4", "major 0")
+        need(self.major == 1, "HDR-4", f"major {self.major}", "unsupported")
+        need(length == 104, "HDR-3", f"header length {length}")
+        need(incompatible == 0, "HDR-5", f"bits {incompatible:x}", "unsupported")
+        need(file_len == len(data), "HDR-7", f"{file_len}, not {len(data)}")
+        need(1 <= stored <= file_len - 104 and raw >= stored, "HDR-8", f"manifest of {stored}, {raw}")
+        need(raw <= 256 * stored, "MAN-6", f"manifest of {stored}, {raw}")
+        limit("manifest_bytes", raw)
+        self.manifest_at = file_len - stored
+        manifest = data[self.manifest_at:]
+        need(digest("manifest", manifest) == data[72:104], "DIG-2", "manifest", "integrity")
+        return manifest if stored == raw else unzstd(manifest, raw, raw)
+
+    def read_manifest(self, c):
+        """MAN-2 to MAN-7 and the rules of the rows."""
+        self.tool, self.base, self.content = c.text(), c.digest(), c.digest()
+        self.result, self.exact, self.complete = c.option(c.digest), c.flag(), c.flag()
+        self.gain, self.block_log2 = c.f32(), c.u8()
+        need(math.isfinite(self.gain) and self.gain > 0, "MAN-3", f"gain {self.gain}")
+        need(10 <= self.block_log2 <= 20, "MAN-4", f"block_log2 {self.block_log2}")
+        self.origin = dict(localizer=c.text(), scope=c.text(), density=(c.u64(), c.u64()), candidates=c.u64(),
+                           rescale=c.text(), energy=c.f64(), include=c.list(c.text), exclude=c.list(c.text))
+        self.notes = c.list(lambda: c.pair(c.text, c.text), "notes")
+        ascending([k for k, _ in self.notes], "MAN-5")
+        limit("notes_bytes", sum(len(k.encode()) + len(v.encode()) for k, v in self.notes))
+        need(self.gain == 1 or not self.exact, "MAN-7", "exact with a gain")
+        need(self.exact or not self.complete, "MAN-7", "complete but not exact")
+        self.rows, self.owns = [], []
+        c.list(lambda: self.rows.append(self.read_row(c)), "tensors")
+        ascending([r.name for r in self.rows], "TEN-4")
+        self.payloads, self.tables = c.list(lambda: Section(c)), c.list(lambda: Section(c))
+        self.files = c.list(lambda: c.pair(c.text, lambda: Section(c)), "files")
+        need(c.at == len(c.data), "MAN-2", "bytes after the manifest")
+        ascending([name for name, _ in self.files], "FIL-1")
+        for name, _ in self.files:
+            check_file_name(name)
+
+    def read_row(self, c):
+        row = Row()
+        row.name, dtype, row.shape = c.text(), c.u8(), tuple(c.list(c.u64))
+        check_name(row.name)
+        need(dtype in DTYPES, "DTY-1", f"dtype {dtype}", "unsupported")
+        row.dtype = DTYPES[dtype]
+        row.bytes = tensor_size(row.dtype, row.shape)
+        tag = c.u32()
+        need(tag <= 1, "MAN-2", f"delta tag {tag}")
+        if tag == 1:
+            earlier = c.u32()
+            need(earlier < len(self.rows), "TEN-5", f"row {earlier} does not come before")
+            first = self.rows[earlier]
+            need(first.owner, "TEN-5", "that row shares a delta itself")
+            need((first.dtype, first.shape) == (row.dtype, row.shape), "TEN-5", "another dtype or shape")
+            row.own, row.owner = first.own, False
+            return row
+        o = row.own = Own()
+        row.owner = True
+        o.base, o.kind, o.groups = c.option(c.digest), c.u8(), c.u8()
+        o.kept, o.table_len, o.payload_len = c.u64(), c.u64(), c.u64()
+        o.dtype, o.shape, o.units = row.dtype, row.shape, row.bytes // row.dtype.unit
+        need(o.kind in KINDS, "VAL-1", f"kind {o.kind}", "unsupported")
+        need(o.groups <= 1, "TEN-7", f"groups {o.groups}", "unsupported")
+        need(o.groups == 0 or o.kind in SCALED, "TEN-7", "groups without scales")
+        need(row.dtype.float or o.kind == STEP, "DTY-3", "a lossy delta on no float")
+        need(o.kind == STEP or not self.exact and o.base is not None, "TEN-9", "a lossy delta")
+        need(o.kept == o.units if o.base is None else 1 <= o.kept <= o.units, "TEN-8", f"keeps {o.kept} of {o.units}")
+        o.row_len = o.units // row.shape[0] if len(row.shape) > 1 and o.units else o.units
+        o.n_scales = 0 if o.kind not in SCALED else 1 if o.groups == 0 else o.units // o.row_len if o.units else 0
+        o.n_blocks = -(-o.units // (1 << self.block_log2))
+        need(o.table_len == 14 * o.n_blocks + 4 * o.n_scales + (64 if o.kind == CODEBOOK else 0), "TAB-1", str(o.table_len))
+        self.owns.append(o)
+        return row
+
+    # ------------------------------------------------------------ sections
+
+    def read_sections(self, data):
+        """SEC-1 to SEC-5, DIG-2; then every table, mask and code."""
+        for sections, what in ((self.payloads, "payload_len"), (self.tables, "table_len")):
+            need(sum(s.raw_len for s in sections) == sum(getattr(o, what) for o in self.owns), "SEC-1", what)
+        files = [s for _, s in self.files]
+        for s in self.payloads:
+            need(s.len == s.raw_len >= 1, "SEC-2", "payload section")
+        for s in self.tables:
+            need(1 <= s.len <= s.raw_len <= 256 * s.len, "SEC-2", "table section")
+        for s in files:
+            need(s.len <= s.raw_len <= 256 * s.len, "SEC-2", "file section")
+        at = 104
+        for s in self.payloads + self.tables + files:
+            limit("section_bytes", s.raw_len)
+            s.at, at = at, at + s.len
+        need(at == self.manifest_at, "SEC-3", f"sections end at {at}, the manifest begins at {self.manifest_at}")
+        for s in self.payloads + self.tables + files:
+            stored = data[s.at:s.at + s.len]
+            need(digest("section", stored) == s.digest, "DIG-2", f"section at {s.at}", "integrity")
+            s.raw = stored if s.len == s.raw_len else unzstd(stored, s.raw_len, s.raw_len)
+        tables, payloads = Stream(self.tables), Stream(self.payloads)
+        for o in self.owns:
+            self.read_table(o, tables.take(o.table_len))
+            o.positions, o.codes = [], []
+            for block in o.blocks:
+                read_block(o, block, payloads.take(block.mask_len + block.codes_len))
+
+    def read_table(self, o, t):
+        """TAB-1 to TAB-5, MSK-3."""
+        b, size = o.n_blocks, 1 << self.block_log2
+        columns = struct.unpack_from(f"<{b}B{b}B{b}I{b}I{b}I", t)
+        o.blocks = []
+        for i in range(b):
+            k = Own()
+            k.mask_codec, k.code_codec, k.kept, k.mask_len, k.codes_len = columns[i::b]
+            k.first, k.units = i * size, min(size, o.units - i * size)
+            need(k.kept <= k.units, "TAB-2", f"block keeps {k.kept} of {k.units}")
+            need(k.kept or not any(columns[i::b]), "TAB-2", "a block that keeps none but is not 0")
+            o.blocks.append(k)
+        need(sum(k.kept for k in o.blocks) == o.kept, "TAB-3", "kept")
+        need(sum(k.mask_len + k.codes_len for k in o.blocks) == o.payload_len, "TAB-3", "payload_len")
+        o.scales = struct.unpack_from(f"<{o.n_scales}f", t, 14 * b)
+        o.levels = struct.unpack_from("<16f", t, 14 * b + 4 * o.n_scales) if o.kind == CODEBOOK else ()
+        for s in o.scales:
+            need(math.isfinite(s) and math.copysign(1, s) > 0, "TAB-4", f"scale {s}")
+        for i, level in enumerate(o.levels):
+            need(math.isfinite(level) and (level != 0 or math.copysign(1, level) > 0), "TAB-5", f"level {level}")
+            need(i == 0 or o.levels[i - 1] <= level, "TAB-5", "levels descend")
+
+    def content_id(self):
+        """CID-1."""
+        for o in self.owns:
+            o.digest = delta_digest(o)
+        parts = [self.base, struct.pack("<f", self.gain), u64(len(self.rows))]
+        for r in self.rows:
+            parts += [sized(r.name), r.own.digest]
+        parts.append(u64(len(self.files)))
+        for name, s in self.files:
+            parts += [sized(name), digest("file", s.raw)]
+        return digest("content", b"".join(parts))
+
+class Stream:
+    """SEC-4, SEC-5: parts are taken in order, each from one section."""
+    def __init__(self, sections):
+        self.sections, self.i, self.at = [s.raw for s in sections], 0, 0
+    def take(self, n):
+        if n == 0:
+            return b""
+        while self.at == len(self.sections[self.i]):
+            self.i, self.at = self.i + 1, 0
+        need(self.at + n <= len(self.sections[self.i]), "SEC-4", "a part that lies in two sections")
+        self.at += n
+        return self.sections[self.i][self.at - n:self.at]
+
+def u64(n): return n.to_bytes(8, "little")
+def sized(text): return u64(len(text.encode())) + text.encode()
+
+def ascending(names, rule):
+    keys = [n.encode() for n in names]
+    need(all(a < b for a, b in zip(keys, keys[1:])), rule, "not ascending")
+
+def plain_name(name):
+    return 1 <= len(name) <= 255 and name.isascii() and all(c.isalnum() or c in "._-" for c in name) and name[0] != "."
+
+def check_file_name(name):
+    """FIL-1."""
+    ends = ".safetensors .index.json .bin .pt .pth .ckpt .gguf .h5 .msgpack .onnx .pkl .npz .tflite .py"
+    need(plain_name(name) and name != "stitch.json" and not name.endswith(tuple(ends.split())), "FIL-1", repr(name))
+
+def read_block(o, k, data):
+    """A mask of k positions and k codes."""
+    if k.kept == 0:
+        return
+    if k.kept == k.units:
+        need(k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
+    else:
+        need(k.mask_codec not in (0, 1), "MSK-3", "not all are kept")
+    need(k.mask_codec <= 5, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
+    need(k.code_codec <= 1, "VAL-2", f"value codec {k.code_codec}", "unsupported")
+    positions = read_mask(k.mask_codec, data[:k.mask_len], k.units, k.kept)
+    o.positions += [k.first + p for p in positions]
+    bits = o.dtype.unit_bits if o.kind == STEP else KIND_BITS[o.kind]
+    packed, size = data[k.mask_len:], (k.kept * bits + 7) // 8
+    packed = unzstd(packed, size, size) if k.code_codec == 1 else packed
+    need(len(packed) == size, "VAL-2", "length of codes")
+    if bits < 8:
+        every = int.from_bytes(packed, "little")
+        need(every >> (bits * k.kept) == 0, "VAL-2", "unused bits")
+        codes = [packed[i * bits // 8] >> (i * bits % 8) & ((1 << bits) - 1) for i in range(k.kept)]
+    else:
+        codes = [sum(packed[p * k.kept + i] << (8 * p) for p in range(bits // 8)) for i in range(k.kept)]
+    if o.kind == STEP:  # unfold
+        codes = [c >> 1 if c % 2 == 0 else (-(c >> 1) - 1) % (1 << bits) for c in codes]
+        need(o.base is None or all(codes), "VAL-2", "a step of 0")
+    elif o.kind in KIND_FLOAT:
+        need(all(KIND_FLOAT[o.kind].finite(c) for c in codes), "VAL-2", "infinity or NaN")
+    elif o.kind in (INT8, INT4):
+        need(1 << (bits - 1) not in codes, "VAL-2", "the code that never is")
+    o.codes += codes
+
+def read_mask(codec, data, n, k):
+    """MSK-2 to MSK-5: the positions."""
+    if codec == 1:
+        return list(range(n))
+    if codec in (4, 5):
+        data = unzstd(data, *(((n + 7) // 8,) * 2 if codec == 4 else (k, k + n // 255)))
+    if codec in (2, 4):
+        need(len(data) == (n + 7) // 8, "MSK-4", "length")
+        positions = [8 * i + b for i, byte in enumerate(data) for b in range(8) if byte >> b & 1]
+        need(len(positions) == k and positions[-1] < n, "MSK-4", "bits")
+        return positions
+    positions, at = [], 0
+    need(len(data) > 0 and data[-1] != 255, "MSK-5", "ends in a gap")
+    for byte in data:
+        at += byte
+        if byte != 255:
+            positions.append(at)
+            at += 1
+    need(len(positions) == k and positions[-1] < n, "MSK-2", "positions")
+    return positions
+
+def delta_digest(o):
+    """CID-2."""
+    size = o.dtype.unit if o.kind == STEP else (KIND_BITS[o.kind] + 7) // 8
+    parts = [bytes([o.dtype.code, o.kind, o.base is not None]), o.base or bytes(32), u64(len(o.shape))]
+    parts += [u64(n) for n in o.shape] + [u64(len(o.scales))]
+    parts += [struct.pack("<f", x) for x in (*o.scales, *o.levels)]
+    runs = {}
+    for p, c in zip(o.positions, o.codes):
+        runs.setdefault(p // 1024, []).append((p % 1024, c))
+    for run, kept in sorted(runs.items()):
+        parts += [u64(run), struct.pack("<H", len(kept))] + [struct.pack("<H", p) for p, _ in kept]
+        parts += [c.to_bytes(size, "little") for _, c in kept]
+    return digest("delta", b"".join(parts))
+
+def load(path):
+    """The pack in a file."""
+    with open(path, "rb") as f:
+        return Pack(f.read())
+
+def main(path):
+    """reader.py PACK: what a pack is."""
+    p = load(path)
+    print(f"id {p.id.hex()}\ncontent {p.content.hex()}\nbase {p.base.hex()}\nexact {p.exact} gain {p.gain}")
+    for r in p.rows:
+        print(f"{r.name!r} {r.dtype.name} {list(r.shape)} {KINDS[r.own.kind]} keeps {r.own.kept} of {r.own.units}")
+
+def run(main):
+    """Runs a program; the exit code is the answer's (README.md)."""
+    try:
+        main(*sys.argv[1:])
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+if __name__ == "__main__":
+    run(main)
