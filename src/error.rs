@@ -241,7 +241,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Whether a character could move the cursor, hide text or change its direction.
-pub(crate) fn is_unprintable(c: char) -> bool {
+pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -66,6 +66,17 @@ impl Recipe {
                 return Err(bad(format!("\"{}\" is not a digest of 64 hex digits", crate::error::Escaped(hex))));
             }
         }
+        let weights = recipe.packs.iter().map(|p| p.weight);
+        if let Some(x) = weights.chain([recipe.lambda]).find(|x| !x.is_finite()) {
+            return Err(bad(format!("a weight or lambda is {x}, which is no finite number")));
+        }
+        if let Some(pack) = recipe.packs.iter().find(|p| !(p.gain.is_finite() && p.gain > 0.0)) {
+            return Err(bad(format!("the gain of pack {} is {}, must be positive and finite", pack.id, pack.gain)));
+        }
+        let mut seen = std::collections::HashSet::new();
+        if let Some(pack) = recipe.packs.iter().find(|p| !seen.insert(&p.id)) {
+            return Err(bad(format!("pack {} stands twice", pack.id)));
+        }
         Ok(recipe)
     }
 

@@ -1,5 +1,7 @@
 //! Every fuzz target over its kept corpus, on stable: seeds that reach deep, and each input that ever broke something.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Imports point down and never in a circle: the table below is the architecture, and every `use crate::` is held to it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -56,10 +56,9 @@ fn defined() -> BTreeMap<String, usize> {
     for (_, text) in texts("spec", &["md"]) {
         for line in text.lines() {
             let rule = line.trim_start_matches(['-', '*', '|', '#', ' ']);
-            if let Some((id, _)) = rule.strip_prefix('[').and_then(|r| r.split_once(']')) {
-                if ids(&format!("{id} ")).as_slice() == [id.to_string()] {
-                    *out.entry(id.to_string()).or_insert(0) += 1;
-                }
+            let id = rule.strip_prefix('[').and_then(|r| r.split_once(']')).map(|(id, _)| id);
+            if let Some(id) = id.filter(|id| ids(&format!("{id} ")).as_slice() == [id.to_string()]) {
+                *out.entry(id.to_string()).or_insert(0) += 1;
             }
         }
     }

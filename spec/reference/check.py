@@ -10,10 +10,9 @@ encoding, and damaged and forged packs, on which both readers must agree.
 """
 import argparse, collections, itertools, json, math, os, random, shutil, struct, subprocess, sys, tempfile, time
 import zstandard
-from reader import (BF16, BY_NAME, CODEBOOK, DTYPES, F16, F32, INT4, INT8, KIND_BITS, KIND_FLOAT, KINDS, SCALED, SIGN,
-                    STEP, Pack, SpecError, digest, f32, sized, u64, units_of)
-from stitch import (RULES, Checkpoint, bind, check_recipe, checkpoint_digest, dequantize, merge, model_file,
-                    result_digest)
+from reader import (BF16, BY_NAME, CODEBOOK, DTYPES, F16, F32, INT8, KIND_BITS, KIND_FLOAT, KINDS, SCALED, SIGN, STEP,
+                    Own, Pack, SpecError, digest, f32, load, sized, u64, units_of)
+from stitch import RULES, Checkpoint, bind, check_recipe, checkpoint_digest, dequantize, merge, model_file, result_digest
 
 EXITS = {3: "malformed", 4: "integrity", 5: "wrong-base", 6: "refused", 8: "unsupported"}
 
@@ -138,6 +137,7 @@ def write_checkpoint(rng, path, tensors):
         shards = rng.choice([1, 2, 3])
     else:
         path += ".safetensors"
+    shards = shards if names else 1  # an index names at least one tensor (CKP-4)
     index = {}
     for i in range(shards):
         header, at, data = {}, 0, b""
@@ -154,10 +154,8 @@ def write_checkpoint(rng, path, tensors):
         with open(os.path.join(path, name) if folder else path, "wb") as f:
             f.write(u64(len(text)) + text + data)
     if folder and shards > 1:
-        for i in range(shards):  # an index names every file, or it is no part of the checkpoint
-            index.setdefault(f"-{i}", None)
         with open(os.path.join(path, "model.safetensors.index.json"), "w") as f:
-            json.dump({"metadata": {}, "weight_map": {n: s for n, s in index.items() if s}}, f)
+            json.dump({"metadata": {}, "weight_map": index}, f)
     if folder:
         with open(os.path.join(path, "tokenizer.json"), "w") as f:
             f.write(json.dumps(rng.randint(0, 2)) * rng.choice([0, 1, 900]))
@@ -204,8 +202,6 @@ class Model:
         for g in o["include"] + o["exclude"]:
             if not any(glob_match(g, n) for n in set(base) | set(fine)):
                 raise Refuse("a glob that matches nothing")
-        if not wanted and o["include"] + o["exclude"]:
-            raise Refuse("globs that leave nothing")
         both = {}
         for n in wanted:
             if n not in fine:
@@ -224,6 +220,8 @@ class Model:
                                        for i, u in enumerate(units_of(dtype, fine[n][2]))})
             else:
                 both[n] = (base[n], self.cast(base[n], fine[n]))
+        if not both and not self.carried and o["include"] + o["exclude"]:
+            raise Refuse("globs that leave nothing")
         self.find_duplicates(both)
         self.t, self.bits_changed = {}, {}
         for n, (b, f) in both.items():
@@ -309,6 +307,7 @@ class Model:
 
     def quantize(self, both):
         """VAL-3, VAL-6, GAI-1 (codes of a codebook wait for its levels)."""
+        self.owns = {}
         kind = self.kind = {v: k for k, v in KINDS.items()}[self.o["values"]]
         self.scales, self.q = {}, {}
         for n, kept in self.kept.items():
@@ -340,9 +339,27 @@ class Model:
                     c = 0 if scale == 0 else max(-top, min(top, round(t[i] / scale)))  # round() goes to even
                     codes[i] = c % (1 << KIND_BITS[kind])
             self.rows[n] = (kind, codes)
+            if kind == CODEBOOK:
+                if any(math.isinf(f32(t[i])) for i in kept):
+                    raise Refuse("a level overflows (TAB-5)")
+                continue
+            o = self.owns[n] = Own()
+            o.dtype, o.kind, o.scales, o.groups, o.row_len = dtype, kind, scales, self.o["groups"] == "row", row
+            o.positions, o.codes = zip(*sorted(codes.items()))
 
-    def gain(self, pack):
-        """GAI-1, from the decoded codes."""
+    def overflows(self, both):
+        """Whether the pack alone would overflow (STI-7), where the levels of a codebook need not be known."""
+        for n, o in self.owns.items():
+            units, R, gain = units_of(o.dtype, both[n][2]), o.dtype.R, self.gain(self.owns)
+            for p, c in zip(o.positions, o.codes):
+                base = o.dtype.decode(units[p])
+                new = o.dtype.encode(R(R(base) + R(R(gain) * dequantize(o, p, c))))
+                if math.isfinite(base) and not o.dtype.finite(new):
+                    return True
+        return False
+
+    def gain(self, own):
+        """GAI-1, from the decoded codes of {name: delta}."""
         rule = self.o["rescale"] or ("none" if self.kind in KIND_FLOAT else "energy")
         if rule == "none":
             return 1.0
@@ -350,7 +367,6 @@ class Model:
             return f32(float(rule))
         power = (lambda x: x * x) if rule == "energy" else abs
         top = sum_over({n: [(i, power(x)) for i, x in enumerate(t)] for n, t in self.t.items()})
-        own = {r.name: r.own for r in pack.rows if r.name in self.t}
         low = sum_over({n: [(p, power(dequantize(o, p, c))) for p, c in zip(o.positions, o.codes)] for n, o in own.items()})
         if low == 0 or not math.isfinite(top) or not math.isfinite(low):
             return 1.0
@@ -365,7 +381,8 @@ class Model:
 def compare_pack(pack, model, base, fine):
     """A pack that the binary made against the model."""
     rows = {r.name: r for r in pack.rows}
-    must(set(rows) == set(model.rows) | set(model.shared), f"touched {sorted(rows)}, not {sorted(set(model.rows) | set(model.shared))}")
+    touched = set(model.rows) | set(model.shared)
+    must(set(rows) == touched, f"touched {sorted(rows)}, not {sorted(touched)}")
     must(pack.exact == model.exact, "exact")
     must(pack.complete == model.complete, f"complete is {pack.complete}")
     for n, r in rows.items():
@@ -386,19 +403,24 @@ def compare_pack(pack, model, base, fine):
             scales = list(r.own.scales)
             must(scales == model.scales[n], f"{n}: scales {scales[:3]}, not {model.scales[n][:3]}")
     if not model.exact:
-        must(pack.gain == model.gain(pack), f"gain {pack.gain!r}, not {model.gain(pack)!r}")
+        gain = model.gain({r.name: r.own for r in pack.rows if r.name in model.t and r.owner})
+        must(pack.gain == gain, f"gain {pack.gain!r}, not {gain!r}")
         must(pack.origin["energy"] == model.energy(), f"energy {pack.origin['energy']!r}, not {model.energy()!r}")
-        must(pack.origin["candidates"] == model.candidates, f"candidates {pack.origin['candidates']}, not {model.candidates}")
+        there = pack.origin["candidates"]
+        must(there == model.candidates, f"candidates {there}, not {model.candidates}")
         if model.o["mask"] is None:
             a, b = pack.origin["density"], model.o["density"]
             must(a[0] * b[1] == a[1] * b[0], f"density {a}, not {b}")
-            model.reduced = a != b
     must(pack.notes == sorted(model.o["meta"].items(), key=lambda e: e[0].encode()), "notes")
 
 def difference(a, b):
     return f"too many {sorted(set(a) - set(b))[:3]}, missing {sorted(set(b) - set(a))[:3]}"
 
 # ---------------------------------------------------------------- forging packs
+
+DENSITIES = [("5%", (5, 100)), ("0.05", (5, 100)), ("0.5", (5, 10)), ("1", (1, 1)), ("100%", (100, 100)), ("0", (0, 1)),
+             ("1.000", (1000, 1000)), ("33.3%", (333, 1000)), ("0.07", (7, 100)), ("90%", (90, 100)), ("0.50", (50, 100)),
+             ("0.3333333333333", (3333333333333, 10**13))]
 
 def zstd(rng, data):
     return zstandard.ZstdCompressor(level=rng.choice([1, 3, 19]), write_checksum=rng.random() < 0.3).compress(data)
@@ -467,7 +489,7 @@ class Forge:
                 kept[position // size].append((position % size, code))
             for i in range(-(-o.units // size)):
                 here = kept[i]
-                row, data = self.encode_block(rng, o, min(size, o.units - i * size), [e[0] for e in here], [e[1] for e in here])
+                row, data = self.encode_block(rng, o, min(size, o.units - i * size), [p for p, _ in here], [c for _, c in here])
                 rows.append(row)
                 blocks.append(data)
             table = b"".join(struct.pack(f"<{len(rows)}{c}", *[r[j] for r in rows]) for j, c in enumerate("BBIII"))
@@ -490,7 +512,9 @@ class Forge:
             o, head = x.own, text(x.name) + bytes([x.dtype.code]) + every(x.shape, u64)
             if not x.owner:
                 return head + struct.pack("<II", 1, first[id(o)])
-            return head + struct.pack("<I", 0) + option(o.base) + bytes([o.kind, o.groups]) + u64(o.kept) + u64(lens[id(o)][0]) + u64(lens[id(o)][1])
+            table_len, payload_len = lens[id(o)]
+            return head + struct.pack("<I", 0) + option(o.base) + bytes([o.kind, o.groups]) + \
+                u64(o.kept) + u64(table_len) + u64(payload_len)
         manifest = text(p.tool) + p.base + self.content + option(p.result) + bytes([p.exact, p.complete]) + \
             struct.pack("<f", p.gain) + bytes([log2]) + text(g["localizer"]) + text(g["scope"]) + u64(g["density"][0]) + \
             u64(g["density"][1]) + u64(g["candidates"]) + text(g["rescale"]) + struct.pack("<d", g["energy"]) + \
@@ -576,23 +600,22 @@ class Run:
         o = dict(exact=rng.random() < 0.2, density=(1, 100), values="sign", scope="global", groups="tensor", rescale=None,
                  include=[], exclude=[], mask=None, scores=None, new_tensors="refuse", cast=rng.random() < 0.3, meta={})
         args = ["--cast"] if o["cast"] else []
+        floats = {n: t for n, t in base.items() if t[0].float and n in fine and fine[n][1] == t[1]}
         if o["exact"]:
             args.append("--exact")
         else:
             how = rng.random()
             if how < 0.75:
-                text, o["density"] = rng.choice([("5%", (5, 100)), ("0.05", (5, 100)), ("0.5", (5, 10)), ("1", (1, 1)), ("100%", (100, 100)),
-                                                 ("1.000", (1000, 1000)), ("0", (0, 1)), ("33.3%", (333, 1000)), ("0.07", (7, 100)),
-                                                 ("0.3333333333333", (3333333333333, 10**13)), ("90%", (90, 100)), ("0.50", (50, 100))])
+                text, o["density"] = rng.choice(DENSITIES)
                 args += ["--density", text]
                 if rng.random() < 0.4:
                     o["scope"] = "tensor"
                     args += ["--scope", "tensor"]
                 if rng.random() < 0.25:
-                    o["scores"] = {n: self.score(rng, t) for n, t in base.items() if t[0].float}
+                    o["scores"] = {n: self.score(rng, t) for n, t in floats.items()}
                     args += ["--scores", o["scores"]]
             elif how < 0.9:
-                o["mask"] = {n: self.mask(rng, t) for n, t in base.items() if t[0].float and n in fine and rng.random() < 0.9}
+                o["mask"] = {n: self.mask(rng, t) for n, t in floats.items() if rng.random() < 0.9}
                 args += ["--mask", o["mask"]]
             if rng.random() < 0.85:
                 o["values"] = rng.choice(["f32", "f16", "bf16", "int8", "int4", "sign", "codebook"])
@@ -603,7 +626,8 @@ class Run:
             if rng.random() < 0.6:
                 o["rescale"] = rng.choice(["none", "energy", "l1", "0.37", "2"])
                 args += ["--rescale", o["rescale"]]
-        globs = [g for g in ("a*", "layers.*", "*weight", "*q", "norm", "*ω", "z*", "*") if any(glob_match(g, n) for n in base)]
+        globs = ["a*", "layers.*", "*weight", "*q", "norm", "*ω", "z*", "*"]
+        globs = [g for g in globs if any(glob_match(g, n) for n in base)]
         globs = globs + ["bias"] if rng.random() < 0.05 else globs
         for way in ("include", "exclude"):
             if globs and rng.random() < 0.15:
@@ -623,7 +647,8 @@ class Run:
                                                     for _ in range(len(tensor[2]) // tensor[0].unit)])
 
     def mask(self, rng, tensor):
-        return BY_NAME[rng.choice(["BOOL", "U8"])], tensor[1], bytes(rng.choices([0, 0, 1], k=len(tensor[2]) // tensor[0].unit))
+        count = len(tensor[2]) // tensor[0].unit
+        return BY_NAME[rng.choice(["BOOL", "U8"])], tensor[1], bytes(rng.choices([0, 0, 1], k=count))
 
     def pair(self, rng, base_path, base, i, packs):
         wild = rng.random() < 0.4
@@ -644,8 +669,10 @@ class Run:
         code, out = self.call(*self.args)
         try:
             model = Model(base.tensors, fine.tensors, o)
-            if code == 6 and "with gain" in json.dumps(out):
-                self.counts["create refused as the pack alone would overflow (not checked)"] += 1
+            if not o["exact"] and model.overflows(base.tensors):
+                raise Refuse("the pack alone would overflow")
+            if code == 6 and o["values"] == "codebook" and "with gain" in json.dumps(out):
+                self.counts["create refused as a codebook alone would overflow (not checked)"] += 1
                 return
         except Refuse as error:
             self.counts["create refused"] += 1
@@ -656,7 +683,6 @@ class Run:
             pack = Pack(f.read())
         bind(pack, base)
         compare_pack(pack, model, base.tensors, fine.tensors)
-        self.soft["the density is reduced"] += getattr(model, "reduced", 0)
         self.counts["packs"] += 1
         self.counts["exact" if pack.exact else o["values"]] += 1
         try:
@@ -670,12 +696,16 @@ class Run:
             must(merged == fine.tensors, "exact but another result")
         packs.append((path, pack))
         self.apply(rng, base_path, base, [(path, pack, 1.0)], None, 1.0, "auto", f"alone{i}")
+        if not model.exact and o["mask"] is None:
+            n, d = o["density"]
+            lowest = (n // math.gcd(n, d), d // math.gcd(n, d))
+            must(pack.origin["density"] == lowest, f"density {pack.origin['density']}, not {lowest}")
 
     def apply(self, rng, base_path, base, named, rule, lam, gain, name):
         """Both apply; the same answer and the same bytes."""
         folder = rng.random() < 0.15
         out = os.path.join(self.here, name + ("" if folder else ".safetensors"))
-        args = ["apply", base_path, "-o", out, f"--lambda={lam!r}", "--gain", repr(gain) if isinstance(gain, float) else gain]
+        args = ["apply", base_path, "-o", out, f"--lambda={lam!r}", f"--gain={gain}"]
         args += ["--overlap", rule] if rule else []
         check = rng.choice(["full", "touched", "cached"])
         args += ["--base-check", check]
@@ -702,6 +732,8 @@ class Run:
                 wrong = [(i, f"{y:x}", f"{x:x}") for i, (x, y) in enumerate(zip(a, b)) if x != y]
                 must(False, f"{args}: {n} {dtype.name}: {len(wrong)} units, first (position, is, must be) {wrong[:1]}")
         recipe = answer["recipe"]
+        if check == "touched" and any(p.base != base.digest() for _, p, _ in named):
+            return  # what base such a recipe names is left open
         if folder:
             with open(os.path.join(out, "stitch.json"), "rb") as f:
                 check_recipe(f.read(), base, [p for _, p, _ in named])
@@ -733,7 +765,8 @@ class Run:
             data = rng.choice([mutation(rng), mutation(rng), lambda d: d[:rng.randrange(len(d))], lambda d: d + b"\0"])(data)
         else:
             forge.split_anywhere = rng.random() < 0.1
-            for part in rng.sample(["manifest", "manifest", "table", "table", "payload", "payload", "file", "header"], rng.choice([1, 1, 2])):
+            parts = ["manifest", "manifest", "table", "table", "payload", "payload", "file", "header"]
+            for part in rng.sample(parts, rng.choice([1, 1, 2])):
                 forge.tamper[part] = mutation(rng)
             data = forge.data()
         mine, new = self.verdict(data)
@@ -770,7 +803,7 @@ class Run:
 # ---------------------------------------------------------------- fixtures
 
 def check_vectors(folder):
-    """valid/NAME/{base.safetensors, pack.stitch, expected.json, out.safetensors}, corrupt/NAME.{stitch, json}."""
+    """valid/NAME/ with a pack, its base and outcome and what is expected of it; corrupt/NAME.stitch with NAME.json."""
     passed = failed = 0
     def guard(name, work):
         nonlocal passed, failed
@@ -788,7 +821,43 @@ def check_vectors(folder):
     return passed, failed
 
 def check_valid(folder):
-    raise NotImplementedError
+    """Ids, content, base and result, the facts that are known here by name, and the outcome of applying."""
+    def at(name):
+        return os.path.join(folder, name)
+    pack, base = load(at("pack.stitch")), Checkpoint(at("base.safetensors"))
+    expected = {}
+    if os.path.exists(at("expected.json")):
+        with open(at("expected.json")) as f:
+            expected = json.load(f)
+    bind(pack, base)
+    result = result_digest(pack, base) if pack.result else None
+    must(pack.result == result, "result")
+    merged = merge(base, [(pack, 1.0)])
+    facts = dict(id=pack.id.hex(), content_id=pack.content.hex(), base=pack.base.hex(),
+                 recorded_result=result and result.hex(), result=checkpoint_digest(merged).hex(), exact=pack.exact, complete=pack.complete,
+                 gain=struct.pack(">f", pack.gain).hex(), files={name: s.raw.hex() for name, s in pack.files},
+                 tensors={r.name: tensor_facts(r) for r in pack.rows})
+    for name, there in expected.items():
+        if name == "tensors":
+            must(set(there) == set(facts[name]), "touched tensors")
+            for n, t in there.items():
+                for what, value in t.items():
+                    fact = facts[name][n].get(what, value)
+                    must(fact == value, f"{n}: {what} is {fact}, expected {value}")
+        else:
+            must(facts.get(name, there) == there, f"{name} is {facts.get(name)}, expected {there}")
+    if os.path.exists(at("out.safetensors")):
+        must(merged == Checkpoint(at("out.safetensors")).tensors, "another outcome")
+
+def tensor_facts(row):
+    """What `expected.json` says of a tensor."""
+    def bits(x):
+        return f"{struct.unpack('<I', struct.pack('<f', x))[0]:x}"
+    o = row.own
+    runs = [(s, o.row_len if o.groups else o.units) for s in map(bits, o.scales)]
+    runs = [[s, sum(n for _, n in run)] for s, run in itertools.groupby(runs, lambda e: e[0])]
+    return dict(dtype=row.dtype.name, shape=list(row.shape), kind=KINDS[o.kind], carried=o.base is None,
+                positions=o.positions, codes=[f"{c:x}" for c in o.codes], scales=runs, levels=[bits(x) for x in o.levels])
 
 def check_corrupt(path):
     """Both the rule and the exit code."""
@@ -818,9 +887,9 @@ def main():
         run = Run(args.binary, args.seed, folder, args.only is not None)
         done, number = 0, 0
         while done < args.random or args.only is not None and number == 0:
-            done += run.one(number if args.only is None else args.only, max(args.random - done, 1) if args.only is None else 4)
-            number += 1
             run.keep = args.only is not None
+            done += run.one(args.only, 4) if run.keep else run.one(number, args.random - done)
+            number += 1
         passed, failed = run.passed, run.failed
         print(f"{done} pairs: " + ", ".join(f"{n} {what}" for what, n in sorted(run.counts.items())))
         for what, n in sorted((+run.soft).items()):

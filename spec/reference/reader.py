@@ -154,20 +154,23 @@ def units_of(dtype, data):
 
 # ---------------------------------------------------------------- zstd
 
-def unzstd(data, least, most):
-    """ZST-1: one frame that decodes to `least` to `most` bytes."""
+def unzstd(data, size, most=None):
+    """ZST-1: one frame that decodes to `size` bytes, or for gaps (MSK-5) to any number up to `most`."""
     def ok(condition, text):
         need(condition, "ZST-1", text)
     ok(data[:4] == b"\x28\xB5\x2F\xFD" and len(data) >= 6, "no frame")
     flags = data[4]
     at = 5 + (0 if flags & 0x20 else 1)
-    size = (0, 1, 2, 4)[flags & 3]
-    ok(int.from_bytes(data[at:at + size], "little") == 0, "a dictionary")
-    at += size
-    size = (1 if flags & 0x20 else 0, 2, 4, 8)[flags >> 6]
-    ok(size > 0 and len(data) >= at + size, "no content size")
-    content = int.from_bytes(data[at:at + size], "little") + (256 if size == 2 else 0)
-    ok(least <= content <= most, f"content size {content} is not from {least} to {most}")
+    width = (0, 1, 2, 4)[flags & 3]
+    ok(int.from_bytes(data[at:at + width], "little") == 0, "a dictionary")
+    at += width
+    width = (1 if flags & 0x20 else 0, 2, 4, 8)[flags >> 6]
+    ok(width > 0 and len(data) >= at + width, "no content size")
+    content = int.from_bytes(data[at:at + width], "little") + (256 if width == 2 else 0)
+    if most is None:
+        ok(content == size, f"content size {content}, not {size}")
+    else:
+        need(content <= most, "MSK-5", f"gaps of {content} bytes")
     try:
         out = zstandard.ZstdDecompressor(max_window_size=2**31).decompress(
             data, max_output_size=max(content, 1), read_across_frames=False, allow_extra_data=False)
@@ -203,10 +206,8 @@ class Cursor:
             return self.take(self.u64()).decode("utf-8")
         except UnicodeDecodeError:
             need(False, "MAN-2", "no UTF-8")
-    def list(self, read, name=None):
+    def list(self, read):
         count = self.u64()
-        if name:
-            limit(name, count)
         need(count <= len(self.data) - self.at, "MAN-2", "the manifest ends early")
         return [read() for _ in range(count)]
 
@@ -225,6 +226,7 @@ class Pack:
     def __init__(self, data):
         manifest = self.read_header(data)
         self.read_manifest(Cursor(manifest))
+        self.check_manifest()
         self.read_sections(data)
         content = self.content_id()
         need(content == self.content, "CID-1", f"the content id is {content.hex()}")
@@ -244,71 +246,81 @@ class Pack:
         need(incompatible == 0, "HDR-5", f"bits {incompatible:x}", "unsupported")
         need(file_len == len(data), "HDR-7", f"{file_len}, not {len(data)}")
         need(1 <= stored <= file_len - 104 and raw >= stored, "HDR-8", f"manifest of {stored}, {raw}")
-        need(raw <= 256 * stored, "MAN-6", f"manifest of {stored}, {raw}")
         limit("manifest_bytes", raw)
         self.manifest_at = file_len - stored
         manifest = data[self.manifest_at:]
         need(digest("manifest", manifest) == data[72:104], "DIG-2", "manifest", "integrity")
-        return manifest if stored == raw else unzstd(manifest, raw, raw)
+        need(raw <= 256 * stored, "MAN-6", f"manifest of {stored}, {raw}")
+        return manifest if stored == raw else unzstd(manifest, raw)
 
     def read_manifest(self, c):
-        """MAN-2 to MAN-7 and the rules of the rows."""
+        """MAN-2: all fields, before any is judged."""
         self.tool, self.base, self.content = c.text(), c.digest(), c.digest()
         self.result, self.exact, self.complete = c.option(c.digest), c.flag(), c.flag()
         self.gain, self.block_log2 = c.f32(), c.u8()
-        need(math.isfinite(self.gain) and self.gain > 0, "MAN-3", f"gain {self.gain}")
-        need(10 <= self.block_log2 <= 20, "MAN-4", f"block_log2 {self.block_log2}")
         self.origin = dict(localizer=c.text(), scope=c.text(), density=(c.u64(), c.u64()), candidates=c.u64(),
                            rescale=c.text(), energy=c.f64(), include=c.list(c.text), exclude=c.list(c.text))
-        self.notes = c.list(lambda: c.pair(c.text, c.text), "notes")
-        ascending([k for k, _ in self.notes], "MAN-5")
+        self.notes = c.list(lambda: c.pair(c.text, c.text))
+        self.rows = c.list(lambda: self.read_row(c))
+        self.payloads, self.tables = c.list(lambda: Section(c)), c.list(lambda: Section(c))
+        self.files = c.list(lambda: c.pair(c.text, lambda: Section(c)))
+        need(c.at == len(c.data), "MAN-2", "bytes after the manifest")
+
+    def read_row(self, c):
+        row = Row()
+        row.name, row.code, row.shape, tag = c.text(), c.u8(), tuple(c.list(c.u64)), c.u32()
+        need(tag <= 1, "MAN-2", f"delta tag {tag}")
+        row.earlier, row.own, row.owner = c.u32() if tag else None, Own(), tag == 0
+        if row.owner:
+            o = row.own
+            o.base, o.kind, o.groups = c.option(c.digest), c.u8(), c.u8()
+            o.kept, o.table_len, o.payload_len = c.u64(), c.u64(), c.u64()
+        return row
+
+    def check_manifest(self):
+        """MAN-3 to MAN-7 and the rules of the rows."""
+        need(math.isfinite(self.gain) and self.gain > 0, "MAN-3", f"gain {self.gain}")
+        need(10 <= self.block_log2 <= 20, "MAN-4", f"block_log2 {self.block_log2}")
+        limit("notes", len(self.notes))
         limit("notes_bytes", sum(len(k.encode()) + len(v.encode()) for k, v in self.notes))
+        ascending([k for k, _ in self.notes], "MAN-5")
         need(self.gain == 1 or not self.exact, "MAN-7", "exact with a gain")
         need(self.exact or not self.complete, "MAN-7", "complete but not exact")
-        self.rows, self.owns = [], []
-        c.list(lambda: self.rows.append(self.read_row(c)), "tensors")
+        limit("tensors", len(self.rows))
         ascending([r.name for r in self.rows], "TEN-4")
-        self.payloads, self.tables = c.list(lambda: Section(c)), c.list(lambda: Section(c))
-        self.files = c.list(lambda: c.pair(c.text, lambda: Section(c)), "files")
-        need(c.at == len(c.data), "MAN-2", "bytes after the manifest")
+        for i, row in enumerate(self.rows):
+            self.check_row(i, row)
+        self.owns = [r.own for r in self.rows if r.owner]
+        limit("files", len(self.files))
         ascending([name for name, _ in self.files], "FIL-1")
         for name, _ in self.files:
             check_file_name(name)
 
-    def read_row(self, c):
-        row = Row()
-        row.name, dtype, row.shape = c.text(), c.u8(), tuple(c.list(c.u64))
+    def check_row(self, i, row):
+        """TEN-1 to TEN-9, DTY-1, DTY-3, VAL-1, TAB-1."""
         check_name(row.name)
-        need(dtype in DTYPES, "DTY-1", f"dtype {dtype}", "unsupported")
-        row.dtype = DTYPES[dtype]
+        need(row.code in DTYPES, "DTY-1", f"dtype {row.code}", "unsupported")
+        row.dtype = DTYPES[row.code]
         row.bytes = tensor_size(row.dtype, row.shape)
-        tag = c.u32()
-        need(tag <= 1, "MAN-2", f"delta tag {tag}")
-        if tag == 1:
-            earlier = c.u32()
-            need(earlier < len(self.rows), "TEN-5", f"row {earlier} does not come before")
-            first = self.rows[earlier]
+        if not row.owner:
+            need(row.earlier < i, "TEN-5", f"row {row.earlier} does not come before")
+            first = self.rows[row.earlier]
             need(first.owner, "TEN-5", "that row shares a delta itself")
             need((first.dtype, first.shape) == (row.dtype, row.shape), "TEN-5", "another dtype or shape")
-            row.own, row.owner = first.own, False
-            return row
-        o = row.own = Own()
-        row.owner = True
-        o.base, o.kind, o.groups = c.option(c.digest), c.u8(), c.u8()
-        o.kept, o.table_len, o.payload_len = c.u64(), c.u64(), c.u64()
+            row.own = first.own
+            return
+        o = row.own
         o.dtype, o.shape, o.units = row.dtype, row.shape, row.bytes // row.dtype.unit
         need(o.kind in KINDS, "VAL-1", f"kind {o.kind}", "unsupported")
         need(o.groups <= 1, "TEN-7", f"groups {o.groups}", "unsupported")
         need(o.groups == 0 or o.kind in SCALED, "TEN-7", "groups without scales")
-        need(row.dtype.float or o.kind == STEP, "DTY-3", "a lossy delta on no float")
-        need(o.kind == STEP or not self.exact and o.base is not None, "TEN-9", "a lossy delta")
         need(o.kept == o.units if o.base is None else 1 <= o.kept <= o.units, "TEN-8", f"keeps {o.kept} of {o.units}")
+        need(o.kind == STEP or not self.exact and o.base is not None and o.dtype.float, "TEN-9", "a lossy delta")  # DTY-3
         o.row_len = o.units // row.shape[0] if len(row.shape) > 1 and o.units else o.units
-        o.n_scales = 0 if o.kind not in SCALED else 1 if o.groups == 0 else o.units // o.row_len if o.units else 0
+        o.n_scales = 0 if o.kind not in SCALED else 1 if o.groups == 0 else o.units // o.row_len
         o.n_blocks = -(-o.units // (1 << self.block_log2))
-        need(o.table_len == 14 * o.n_blocks + 4 * o.n_scales + (64 if o.kind == CODEBOOK else 0), "TAB-1", str(o.table_len))
-        self.owns.append(o)
-        return row
+        levels = 16 if o.kind == CODEBOOK else 0
+        need(o.table_len == 14 * o.n_blocks + 4 * o.n_scales + 4 * levels, "TAB-1", f"a table of {o.table_len}")
 
     # ------------------------------------------------------------ sections
 
@@ -331,7 +343,7 @@ class Pack:
         for s in self.payloads + self.tables + files:
             stored = data[s.at:s.at + s.len]
             need(digest("section", stored) == s.digest, "DIG-2", f"section at {s.at}", "integrity")
-            s.raw = stored if s.len == s.raw_len else unzstd(stored, s.raw_len, s.raw_len)
+            s.raw = stored if s.len == s.raw_len else unzstd(stored, s.raw_len)
         tables, payloads = Stream(self.tables), Stream(self.payloads)
         for o in self.owns:
             self.read_table(o, tables.take(o.table_len))
@@ -415,7 +427,7 @@ def read_block(o, k, data):
     o.positions += [k.first + p for p in positions]
     bits = o.dtype.unit_bits if o.kind == STEP else KIND_BITS[o.kind]
     packed, size = data[k.mask_len:], (k.kept * bits + 7) // 8
-    packed = unzstd(packed, size, size) if k.code_codec == 1 else packed
+    packed = unzstd(packed, size) if k.code_codec == 1 else packed
     need(len(packed) == size, "VAL-2", "length of codes")
     if bits < 8:
         every = int.from_bytes(packed, "little")
@@ -437,7 +449,7 @@ def read_mask(codec, data, n, k):
     if codec == 1:
         return list(range(n))
     if codec in (4, 5):
-        data = unzstd(data, *(((n + 7) // 8,) * 2 if codec == 4 else (k, k + n // 255)))
+        data = unzstd(data, (n + 7) // 8) if codec == 4 else unzstd(data, None, k + n // 255)
     if codec in (2, 4):
         need(len(data) == (n + 7) // 8, "MSK-4", "length")
         positions = [8 * i + b for i, byte in enumerate(data) for b in range(8) if byte >> b & 1]

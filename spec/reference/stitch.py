@@ -22,7 +22,8 @@ class Checkpoint:
             with open(os.path.join(path, index), "rb") as f:
                 listed = parse_json(f.read(), "CKP-4")
             listed = listed.get("weight_map") if isinstance(listed, dict) else None
-            need(isinstance(listed, dict) and all(isinstance(n, str) and plain_name(n) for n in listed.values()), "CKP-4", "index")
+            need(isinstance(listed, dict), "CKP-4", "index")
+            need(all(isinstance(n, str) and plain_name(n) for n in listed.values()), "CKP-4", "a file name")
             weights = sorted(set(listed.values()))
         elif "model.safetensors" in weights:
             weights = ["model.safetensors"]
@@ -42,10 +43,11 @@ class Checkpoint:
         need(end <= len(data) and data[8:9] == b"{", "CKP-1", "header")
         header = parse_json(data[8:end], "CKP-1")
         metadata = header.pop("__metadata__", None)
-        need(metadata is None or isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values()), "CKP-1", "metadata")
+        need(metadata is None or isinstance(metadata, dict), "CKP-1", "metadata")
+        need(all(isinstance(v, str) for v in (metadata or {}).values()), "CKP-1", "metadata")
         limit("tensors", len(header))
         try:
-            entries = sorted(header.items(), key=lambda e: (e[1]["data_offsets"], e[0].encode()))
+            entries = sorted(header.items(), key=lambda e: e[1]["data_offsets"])  # empty ones stay in the header's order
             entries = [(n, BY_NAME[e["dtype"]], tuple(e["shape"]), *e["data_offsets"]) for n, e in entries]
         except (KeyError, TypeError, ValueError) as error:
             need(False, "CKP-1", str(error))
@@ -121,9 +123,11 @@ def overlap(R, rule, named):
     if rule in ("priority", "refuse"):
         return named[0][0]
     d = sorted((d for d, _ in named), key=lambda x: (math.isnan(x), x, math.copysign(1, x)))
+    f = total(R, d)
+    if math.isnan(f):
+        return f
     if rule == "max":
         return max(reversed(d), key=abs)  # of equal ones the last
-    f = total(R, d)
     if rule == "average":
         return R(f / R(float(len(d))))
     if rule == "weighted-average":

@@ -53,9 +53,7 @@ pub struct Applied {
 /// elements that would become infinite or NaN; `DigestMismatch` for a damaged pack or an unexpected result; `Io`. Whatever
 /// the error, nothing is left behind.
 pub fn apply(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
-    let packs = model.layers().iter().filter_map(|l| l.pack.path().map(Path::to_owned));
-    let inputs: Vec<PathBuf> = model.base().own_paths().into_iter().chain(packs).collect();
-    refuse_input(out, inputs.iter().map(PathBuf::as_path))?;
+    refuse_inputs_of(model, out)?;
     let is_file = out.extension().is_some_and(|e| e == "safetensors");
     if is_file { apply_file(model, base, out, options) } else { apply_folder(model, base, out, options) }
 }
@@ -69,12 +67,20 @@ pub fn lock(model: &StitchedModel, base: &BaseIdentity, options: &ApplyOptions) 
     run(model, base, &plan, &[], options)
 }
 
-/// Writes a recipe to a file, whole or not at all.
+/// Writes the recipe of a model to a file, whole or not at all.
 ///
 /// # Errors
-/// `Refused` where the file exists and `force` is not set; `Io`.
-pub fn write_recipe(recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
+/// `InvalidInput` for an output that is an input of the model, `Refused` where the file exists and `force` is not set; `Io`.
+pub fn write_recipe(model: &StitchedModel, recipe: &Recipe, out: &Path, force: bool) -> Result<()> {
+    refuse_inputs_of(model, out)?;
     write_whole(out, &recipe.to_json()?, force)
+}
+
+/// Fails where an output would replace the base or a pack.
+fn refuse_inputs_of(model: &StitchedModel, out: &Path) -> Result<()> {
+    let packs = model.layers().iter().filter_map(|l| l.pack.path().map(Path::to_owned));
+    let inputs: Vec<PathBuf> = model.base().own_paths().into_iter().chain(packs).collect();
+    refuse_input(out, inputs.iter().map(PathBuf::as_path))
 }
 
 fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {

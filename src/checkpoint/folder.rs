@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::checkpoint::header::UniqueMap;
 use crate::error::{Error, Escaped, Result};
 
 /// The file that says which shard holds which tensor.
@@ -25,7 +26,7 @@ pub(crate) struct Folder {
 
 #[derive(Deserialize)]
 struct Index {
-    weight_map: BTreeMap<String, String>,
+    weight_map: UniqueMap,
 }
 
 impl Folder {
@@ -71,8 +72,13 @@ fn no_weights(root: &Path, names: &[String]) -> Error {
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let bad = |detail: String| Error::malformed("CKP-4", "index", detail).in_file(path);
-    let index: Index = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-    for (tensor, file) in &index.weight_map {
+    // What the parser says may quote the file.
+    let index: Index = serde_json::from_slice(&bytes).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
+    if index.weight_map.0.is_empty() {
+        return Err(bad("names no tensor".into()));
+    }
+    let map: BTreeMap<String, String> = index.weight_map.0.into_iter().collect();
+    for (tensor, file) in &map {
         // The value is joined to a path: anything but a plain file name could lead out of the folder.
         let plain = file.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         if !plain || file.is_empty() || file.len() > 255 || file.starts_with('.') {
@@ -84,7 +90,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
             return Err(bad(detail));
         }
     }
-    Ok(index.weight_map)
+    Ok(map)
 }
 
 /// Files that go along with the weights: configuration, tokenizer and the like, sorted by name.

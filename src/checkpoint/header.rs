@@ -31,7 +31,8 @@ impl Header {
     /// # Errors
     /// `Malformed` for what the format does not allow, `LimitExceeded` for what the limits do not.
     pub fn parse(json: &[u8], limits: &Limits) -> Result<Self> {
-        let bad = |detail: String| Error::malformed("CKP-1", "safetensors header", detail);
+        // What the parser says may quote the file.
+        let bad = |detail: String| Error::malformed("CKP-1", "safetensors header", Escaped(&detail).to_string());
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let seed = Entries { limits };
         let (metadata, mut entries) = seed.deserialize(&mut deserializer).map_err(|e| bad(e.to_string()))?;
@@ -117,7 +118,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
 }
 
 /// Text by key, each key once.
-struct UniqueMap(HashMap<String, String>);
+pub(crate) struct UniqueMap(pub HashMap<String, String>);
 
 impl<'de> serde::Deserialize<'de> for UniqueMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -132,7 +133,7 @@ impl<'de> serde::Deserialize<'de> for UniqueMap {
                 let mut out = HashMap::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
                     if out.insert(key.clone(), value).is_some() {
-                        return Err(A::Error::custom(format!("the metadata key \"{}\" stands twice", Escaped(&key))));
+                        return Err(A::Error::custom(format!("the key \"{}\" stands twice", Escaped(&key))));
                     }
                 }
                 Ok(UniqueMap(out))

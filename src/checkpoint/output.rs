@@ -79,9 +79,11 @@ impl OutputFile {
         self.file.sync_all().map_err(|e| Error::io(&self.target, e))?;
         let parent = parent_of(&self.target);
         match self.unfinished.take() {
-            Some(path) if self.force => rename(&path, &self.target, RenameFlags::empty())?,
             Some(path) => {
-                let renamed = rename_new(&path, &self.target);
+                let renamed = match self.force {
+                    true => rename(&path, &self.target, RenameFlags::empty()),
+                    false => rename_new(&path, &self.target),
+                };
                 if renamed.is_err() {
                     self.unfinished = Some(path);
                 }
@@ -222,7 +224,7 @@ pub(crate) fn refuse_input<'a>(output: &Path, inputs: impl Iterator<Item = &'a P
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let Some(out) = id(output) else { return Ok(()) };
     for input in inputs {
-        let inside = input.parent().filter(|_| output.is_dir()).and_then(id) == Some(out);
+        let inside = output.is_dir() && id(&parent_of(input)) == Some(out);
         if id(input) == Some(out) || inside {
             let detail = format!(
                 "the output {} is an input ({}); name another output",

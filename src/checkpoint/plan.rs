@@ -108,6 +108,9 @@ fn index(
         }
     }
     let total: u64 = files.iter().flat_map(|f| &f.tensors).map(|(t, _)| t.byte_len()).sum();
+    if !index["metadata"].is_object() {
+        index["metadata"] = serde_json::json!({});
+    }
     index["metadata"]["total_size"] = total.into();
     serde_json::to_vec_pretty(&index).map_err(bad)
 }

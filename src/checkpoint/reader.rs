@@ -134,10 +134,12 @@ impl Checkpoint {
         if self.is_folder { folder::companions(&self.root) } else { Ok(Vec::new()) }
     }
 
-    /// The weight files and, where there is one, the index.
+    /// The weight files, the index where there is one, and the files beside them: what no output may replace.
     pub(crate) fn own_paths(&self) -> Vec<PathBuf> {
         let index = self.index.iter().map(|name| self.root.join(name));
-        self.files.iter().map(|f| f.bytes.path().to_owned()).chain(index).collect()
+        // A folder that cannot be listed any more has no files that could be replaced.
+        let companions = self.companions().unwrap_or_default().into_iter().map(|(_, path)| path);
+        self.files.iter().map(|f| f.bytes.path().to_owned()).chain(index).chain(companions).collect()
     }
 
     /// Fails when a file was changed since it was opened, as far as the system shows it.

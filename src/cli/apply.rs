@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stitchpack::checkpoint::BaseCheck;
+use stitchpack::error::Escaped;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
 use stitchpack::recipe::Recipe;
@@ -84,31 +85,37 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     if carries_files && args.output.extension().is_some_and(|e| e == "safetensors") {
         say.warn("the packs carry companion files, which a single file cannot hold; apply to a folder to get them");
     }
-    report(&applied, &args.output, &args.merge.base_check, say);
-    Ok(())
+    report(&applied, &args.output, &args.merge.base_check, say)
 }
 
 pub fn run_lock(args: LockArgs, global: &Global, say: &Say) -> Result<()> {
     let ready = prepare(&args.merge, None, global)?;
+    // Said before the work, and again when the file gets its name.
     if args.output.exists() && !args.force {
-        return Err(Error::Refused(format!("{}: exists; use --force to replace it", args.output.display())));
+        let path = args.output.to_string_lossy();
+        return Err(Error::Refused(format!("{}: exists; use --force to replace it", Escaped(&path))));
     }
     let model = StitchedModel::new(&ready.base, ready.layers, &ready.options)?;
     let options = ApplyOptions { workers: global.workers(), ..Default::default() };
     let locked = stitchpack::lock(&model, &ready.identity, &options)?;
-    stitchpack::apply::write_recipe(&locked.recipe, &args.output, args.force)?;
-    report(&locked, &args.output, &args.merge.base_check, say);
-    Ok(())
+    stitchpack::apply::write_recipe(&model, &locked.recipe, &args.output, args.force)?;
+    report(&locked, &args.output, &args.merge.base_check, say)
 }
 
-fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) {
+/// The recipe with its numbers as `stitch.json` has them: f32, not widened to f64.
+fn recipe_as_written(recipe: &Recipe) -> Result<serde_json::Value> {
+    serde_json::from_slice(&recipe.to_json()?).map_err(|e| Error::Internal(format!("recipe: {e}")))
+}
+
+fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<()> {
     let recipe = &applied.recipe;
     if say.json {
         let document = serde_json::json!({
             "path": out, "bytes": applied.bytes, "touched_tensors": applied.touched, "base_check": base_check,
-            "result_checked": applied.checked, "recipe": recipe,
+            "result_checked": applied.checked, "recipe": recipe_as_written(recipe)?,
         });
-        return say.document(&document);
+        say.document(&document);
+        return Ok(());
     }
     let n = recipe.packs.len();
     let plural = if n == 1 { "" } else { "s" };
@@ -130,6 +137,7 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) {
         _ => "checked, every byte now or when the file was last in this state",
     };
     say.note(format!("base     {base}"));
+    Ok(())
 }
 
 fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Ready> {
@@ -143,9 +151,8 @@ fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Ready
     };
     let recipe = match recipe {
         Some(path) => {
-            let json = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-            let recipe = Recipe::parse(&json)?;
-            options = MergeOptions { overlap: Some(recipe.overlap.parse()?), lambda: recipe.lambda, ..options };
+            let (recipe, rule) = read_recipe(path)?;
+            options = MergeOptions { overlap: Some(rule), lambda: recipe.lambda, ..options };
             named = find_packs(&recipe, path, &named)?;
             // A recipe is a promise about the whole model.
             check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
@@ -167,10 +174,18 @@ fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Ready
     }
     let mut layers = Vec::new();
     for (pack, (_, weight)) in packs.into_iter().zip(named) {
-        layers.push(Layer { pack: pack.bind(&identity)?, weight });
+        layers.push(Layer { pack: pack.bind(&identity)?, weight: weight.unwrap_or(1.0) });
     }
     options.gains = recipe.as_ref().map(|r| r.packs.iter().map(|p| p.gain).collect());
     Ok(Ready { base, identity, layers, options, recipe })
+}
+
+/// Reads a recipe and its rule; what is wrong is wrong with the file.
+fn read_recipe(path: &Path) -> Result<(Recipe, OverlapRule)> {
+    let json = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let bad = |e: Error| Error::Malformed { rule: "REC-1", place: "recipe".into(), detail: e.to_string() };
+    let both = Recipe::parse(&json).and_then(|r| r.overlap.parse().map_err(bad).map(|rule| (r, rule)));
+    both.map_err(|e| Error::InFile { path: path.to_owned(), source: Box::new(e) })
 }
 
 fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {
@@ -190,14 +205,23 @@ fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {
     })))
 }
 
+/// A pack's file, and the weight that was said.
+type Named = (PathBuf, Option<f32>);
+
 /// The files of a recipe's packs, in its order: among those named, else beside the recipe or here, by the recorded name.
-fn find_packs(recipe: &Recipe, path: &Path, named: &[(PathBuf, f32)]) -> Result<Vec<(PathBuf, f32)>> {
+fn find_packs(recipe: &Recipe, path: &Path, named: &[Named]) -> Result<Vec<Named>> {
     let mut known = Vec::new();
-    for (path, _) in named {
-        known.push((super::open_pack(path)?.id().to_string(), path.clone()));
+    for (path, weight) in named {
+        let id = super::open_pack(path)?.id().to_string();
+        let other = recipe.packs.iter().find(|p| p.id == id).filter(|p| weight.is_some_and(|w| w != p.weight));
+        if let (Some(pack), Some(weight)) = (other, weight) {
+            let (path, own) = (path.to_string_lossy(), pack.weight);
+            return Err(Error::InvalidInput(format!("{}: weight {weight}, but the recipe has {own}", Escaped(&path))));
+        }
+        known.push((id, path.clone()));
     }
     if let Some((id, path)) = known.iter().find(|(id, _)| !recipe.packs.iter().any(|p| p.id == *id)) {
-        return Err(Error::Refused(format!("{}: pack {id} is not in the recipe", path.display())));
+        return Err(Error::Refused(format!("{}: pack {id} is not in the recipe", Escaped(&path.to_string_lossy()))));
     }
     let mut out = Vec::new();
     for pack in &recipe.packs {
@@ -214,22 +238,22 @@ fn find_packs(recipe: &Recipe, path: &Path, named: &[(PathBuf, f32)]) -> Result<
             Error::Refused(format!(
                 "pack {} ({}) of the recipe is not at hand; name its file",
                 pack.id,
-                stitchpack::error::Escaped(&pack.file)
+                Escaped(&pack.file)
             ))
         })?;
-        out.push((found, pack.weight));
+        out.push((found, Some(pack.weight)));
     }
     Ok(out)
 }
 
 /// `PACK` or `PACK@WEIGHT`: the last `@` before a number, unless a file of the whole name exists.
-fn pack_and_weight(text: &str) -> Result<(PathBuf, f32)> {
+fn pack_and_weight(text: &str) -> Result<Named> {
     let whole = PathBuf::from(text);
-    let Some((path, weight)) = text.rsplit_once('@').filter(|_| !whole.exists()) else { return Ok((whole, 1.0)) };
+    let Some((path, weight)) = text.rsplit_once('@').filter(|_| !whole.exists()) else { return Ok((whole, None)) };
     match weight.parse::<f32>() {
-        Ok(w) if w.is_finite() => Ok((PathBuf::from(path), w)),
+        Ok(w) if w.is_finite() => Ok((PathBuf::from(path), Some(w))),
         Ok(_) => Err(Error::InvalidInput(format!("weight \"{weight}\" of \"{path}\" is not a finite number"))),
         Err(_) if weight.is_empty() => Err(Error::InvalidInput(format!("\"{text}\" has no weight after the @"))),
-        Err(_) => Ok((whole, 1.0)),
+        Err(_) => Ok((whole, None)),
     }
 }

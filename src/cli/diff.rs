@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use stitchpack::create::NewTensors;
 use stitchpack::diff::Diff;
 use stitchpack::error::Escaped;
 use stitchpack::{CreateOptions, Result};
@@ -22,6 +23,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+    // Nothing is refused here, but a typing mistake is one all the same.
+    args.tensors.new_tensors.parse::<NewTensors>()?;
     let (base, fine_tuned) = (global.checkpoint(&args.base)?, global.checkpoint(&args.fine_tuned)?);
     let options = CreateOptions {
         include: args.tensors.include,

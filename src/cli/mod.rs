@@ -78,6 +78,18 @@ enum Command {
 /// Set when the person asks to stop.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
+/// Set while standard input is waited for; nothing has been written then.
+static WAITING: AtomicBool = AtomicBool::new(false);
+
+/// Asks the work to stop. Reading standard input cannot be asked, and whoever interrupts twice does not want to wait: then the
+/// process ends at once, and what is unfinished is removed by a later run.
+fn interrupted() {
+    if CANCELLED.swap(true, Ordering::Relaxed) || WAITING.load(Ordering::Relaxed) {
+        eprintln!("error: {}", Error::Interrupted);
+        std::process::exit(130);
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -89,9 +101,9 @@ pub fn main() -> ExitCode {
         }
     };
     // Without a handler an interrupt still ends the process, and leaves only what a later run removes.
-    drop(ctrlc::set_handler(|| CANCELLED.store(true, Ordering::Relaxed)));
+    drop(ctrlc::set_handler(interrupted));
     let say = Say::new(cli.global.json, cli.global.quiet);
-    match run(cli.command, &cli.global, &say) {
+    match run(cli.command, &cli.global, &say).and_then(|()| say.finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             say.error(&e);
@@ -146,7 +158,10 @@ impl Global {
 fn open_pack(path: &Path) -> Result<stitchpack::OpenedPack> {
     if path == Path::new("-") {
         let limits = stitchpack::Limits::default();
-        return stitchpack::OpenedPack::from_stream(std::io::stdin().lock(), 1 << 30, &limits);
+        WAITING.store(true, Ordering::Relaxed);
+        let opened = stitchpack::OpenedPack::from_stream(std::io::stdin().lock(), 1 << 30, &limits);
+        WAITING.store(false, Ordering::Relaxed);
+        return opened;
     }
     stitchpack::OpenedPack::open(path)
 }

@@ -5,24 +5,38 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stitchpack::error::Escaped;
+use stitchpack::error::{Escaped, is_unprintable};
 use stitchpack::{Error, Progress};
 
 /// How the command talks.
 pub struct Say {
     pub json: bool,
     quiet: bool,
+    /// Why standard output could not be written, where that was no closed pipe.
+    lost: Mutex<Option<std::io::Error>>,
 }
 
 impl Say {
     pub fn new(json: bool, quiet: bool) -> Self {
-        Say { json, quiet }
+        Say { json, quiet, lost: Mutex::default() }
     }
 
     /// Bytes on standard output. A closed pipe is not an error.
     pub fn raw(&self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
-        drop(out.write_all(bytes).and_then(|()| out.flush()));
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        let lost = written.err().filter(|e| e.kind() != std::io::ErrorKind::BrokenPipe);
+        if let (Some(e), Ok(mut slot)) = (lost, self.lost.lock()) {
+            slot.get_or_insert(e);
+        }
+    }
+
+    /// Fails where results did not all reach standard output.
+    pub fn finish(&self) -> Result<(), Error> {
+        match self.lost.lock().ok().and_then(|mut slot| slot.take()) {
+            Some(source) => Err(Error::Io { path: "standard output".into(), source }),
+            None => Ok(()),
+        }
     }
 
     /// A line of data on standard output.
@@ -58,13 +72,28 @@ impl Say {
     }
 
     fn stderr(&self, text: &str) {
-        drop(writeln!(std::io::stderr(), "{text}"));
+        drop(writeln!(std::io::stderr(), "{}", one_line(text)));
     }
 
     /// Whether standard output takes colour.
     pub fn colour(&self) -> bool {
         std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
     }
+}
+
+/// Text that may quote a file or an argument as one line of at most 480 bytes, which cannot move a cursor. What is too
+/// long loses its middle: the end says what to do.
+fn one_line(text: &str) -> String {
+    const MOST: usize = 480;
+    const TAIL: usize = 130;
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| if is_unprintable(c) { out.extend(c.escape_unicode()) } else { out.push(c) });
+    if out.len() > MOST {
+        let head = (0..MOST - TAIL).rev().find(|i| out.is_char_boundary(*i)).unwrap_or(0);
+        let tail = (out.len() - TAIL..out.len()).find(|i| out.is_char_boundary(*i)).unwrap_or(out.len());
+        out.replace_range(head..tail, " … ");
+    }
+    out
 }
 
 fn error_document(e: &Error) -> serde_json::Value {
@@ -123,11 +152,8 @@ impl Progress for Bar {
             Err(_) => bar,
         };
         bar.set_message(name);
-        if let Ok(mut slot) = self.bar.lock() {
-            if let Some(old) = slot.replace(bar) {
-                old.finish_and_clear();
-            }
-        }
+        let old = self.bar.lock().ok().and_then(|mut slot| slot.replace(bar));
+        old.iter().for_each(ProgressBar::finish_and_clear);
     }
 
     fn advance(&self, bytes: u64) {
@@ -164,7 +190,7 @@ pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);

@@ -30,6 +30,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+    let check: BaseCheck = args.base_check.parse()?;
     let mut packs = Vec::new();
     for path in &args.packs {
         packs.push(super::open_pack(path)?.verify()?);
@@ -42,7 +43,6 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     }
     let outcome = args.result.as_ref().map(|path| global.checkpoint(path)).transpose()?;
     if let Some(path) = &args.base {
-        let check: BaseCheck = args.base_check.parse()?;
         proved.push(check_base(path, check, packs, outcome.as_ref(), global)?);
     } else if let Some(model) = &outcome {
         proved.push(check_recorded(&packs, model, global)?);

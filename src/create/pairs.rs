@@ -144,7 +144,8 @@ impl<'a> Pairs<'a> {
     /// Whether every tensor of the fine-tuned checkpoint takes part as it is, and there is no other in the base.
     pub fn is_whole(&self) -> bool {
         let cast = self.all.iter().any(|p| p.cast_from.is_some());
-        self.excluded == 0 && self.skipped.is_empty() && self.only_in_base.is_empty() && !cast
+        let in_both = self.base.tensors().all(|t| self.fine_tuned.tensor(&t.name).is_some());
+        self.excluded == 0 && self.skipped.is_empty() && in_both && !cast
     }
 
     /// Whether globs leave tensors out.

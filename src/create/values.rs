@@ -39,6 +39,10 @@ impl Quantizer {
             return Ok(Quantizer { kind: ValueKind::Step, groups: Groups::Tensor, scales, levels, gain: 1.0 });
         };
         let (scales, levels) = fit_tables(pairs, localized, lossy, options)?;
+        if levels.values().flatten().any(|l| !l.is_finite()) {
+            let detail = "a delta is too large for the f32 levels of a codebook; use --exact or --exclude its tensor";
+            return Err(Error::Refused(detail.into()));
+        }
         let mut this = Quantizer { kind: lossy.values, groups: lossy.groups, scales, levels, gain: 1.0 };
         this.gain = this.fit_gain(pairs, localized, lossy, options)?;
         Ok(this)

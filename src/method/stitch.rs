@@ -168,6 +168,9 @@ fn combine<R: Real>(rule: OverlapRule, deltas: &mut [R], weights: &mut [f32]) ->
     // In ascending order of value, so that no name, id or order of packs decides how a sum is rounded.
     deltas.sort_unstable_by(R::total_cmp);
     let sum = sum_of(deltas.iter());
+    if sum.to_f64().is_nan() {
+        return sum; // So that no rule passes over a delta that is no number.
+    }
     match rule {
         OverlapRule::Average | OverlapRule::Refuse => sum.div(R::from_f64(deltas.len() as f64)),
         OverlapRule::WeightedAverage => weigh(sum, weights),
@@ -192,6 +195,9 @@ fn weigh<R: Real>(sum: R, weights: &mut [f32]) -> R {
 }
 
 fn elect<R: Real>(sorted: &[R], sum: R) -> R {
+    if sum.to_f64().is_nan() {
+        return sum;
+    }
     let minus = sum < R::ZERO;
     let agrees = |d: &&R| if minus { **d < R::ZERO } else { **d > R::ZERO };
     let count = sorted.iter().filter(agrees).count();

@@ -72,6 +72,8 @@ impl<W: Write + Seek> PackWriter<W> {
         let bytes = table.encode();
         let len = bytes.len() as u64;
         match self.tables.last_mut() {
+            // A tensor without units has no table, and no section is empty.
+            _ if bytes.is_empty() => {}
             Some(last) if last.len() < SECTION_BYTES => last.extend(bytes),
             _ => self.tables.push(bytes),
         }

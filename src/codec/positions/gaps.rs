@@ -25,7 +25,7 @@ pub(crate) fn bounded_len(claimed: u64, kept: u32, len: u32) -> Result<usize> {
     let most = u64::from(kept).saturating_add(u64::from(len.checked_div(SKIP.into()).unwrap_or(0)));
     match usize::try_from(claimed) {
         Ok(n) if claimed <= most => Ok(n),
-        _ => Err(Error::malformed("MSK-5", "gaps", format!("claim {claimed} bytes, at most {most} are possible"))),
+        _ => Err(Error::malformed("MSK-5", "gaps", format!("have {claimed} bytes, at most {most} are possible"))),
     }
 }
 
@@ -41,16 +41,20 @@ pub(crate) fn decode(bytes: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> R
         if !skipping {
             match u32::try_from(next) {
                 Ok(p) if p < len => out.push(p),
-                _ => return bad(format!("lead to position {next} of {len}")),
+                _ => {
+                    let detail = format!("lead to position {next} of {len}");
+                    return Err(Error::malformed("MSK-2", "gaps", detail));
+                }
             }
             next = next.saturating_add(1);
         }
     }
-    if skipping {
-        return bad("end within a skip".into());
+    if skipping || bytes.is_empty() {
+        return bad("end before a position".into());
     }
     if out.len() != kept as usize {
-        return bad(format!("hold {} positions, must hold {kept}", out.len()));
+        let detail = format!("hold {} positions, must hold {kept}", out.len());
+        return Err(Error::malformed("MSK-2", "gaps", detail));
     }
     Ok(())
 }
