@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
@@ -47,6 +49,11 @@ fn values_hold_over_their_corpus() {
 #[test]
 fn checkpoint_holds_over_its_corpus() {
     replay("checkpoint", "-", stitchpack::fuzz::checkpoint);
+}
+
+#[test]
+fn apply_holds_over_its_corpus() {
+    replay("apply", "-", common::case::from_bytes);
 }
 
 #[test]
