@@ -709,12 +709,14 @@ pub fn h_cases(good: &Good) -> Vec<Case> {
         let name = format!("H-13 declared length {declared}");
         cases.push(Case::new(name, put(56, &declared.to_le_bytes()), Malformed(&["HDR-7"])));
     }
-    // A newer version with a longer header is newer, not malformed. [HDR-3]
-    let mut longer = [&p[..], &[7; 100]].concat();
-    longer[40..44].copy_from_slice(&200u32.to_le_bytes());
-    longer[44..46].copy_from_slice(&[2, 0]);
-    reseal_header(&mut longer);
-    cases.push(Case::new("H-07 major version 2 with a longer header", longer, Unsupported));
+    // A newer version with a longer header is newer, not malformed; but no version has one above 4,096 bytes. [HDR-3]
+    for (len, expect) in [(200u32, Unsupported), (4096, Unsupported), (4097, Malformed(&["HDR-3"]))] {
+        let mut longer = [&p[..], &[7; 5000]].concat();
+        longer[40..44].copy_from_slice(&len.to_le_bytes());
+        longer[44..46].copy_from_slice(&[2, 0]);
+        reseal_header(&mut longer);
+        cases.push(Case::new(format!("H-07 major version 2 with a header of {len} bytes"), longer, expect));
+    }
     cases
 }
 
