@@ -90,7 +90,8 @@ impl<'a> Localized<'a> {
 
     /// The share of the task vector's squared norm that is kept; 1 where there is nothing to keep.
     pub fn energy(&self) -> f64 {
-        if self.square > 0.0 && self.square.is_finite() { self.kept_square / self.square } else { 1.0 }
+        let share = self.kept_square / self.square;
+        if self.square > 0.0 && !share.is_nan() { share } else { 1.0 }
     }
 
     /// Norms and number of changed elements by block; refuses deltas that are no numbers.
