@@ -37,7 +37,7 @@ fn exact_update(bencher: divan::Bencher) {
     create(bencher, &LITTLE, || Method::Exact);
 }
 
-/// An exact pack of a whole fine-tune: nearly every weight changed.
+/// An exact pack of a whole fine-tune, which changed about half of the weights.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn exact_fine_tune(bencher: divan::Bencher) {
     create(bencher, &FAR, || Method::Exact);

@@ -40,7 +40,7 @@ pub enum Moved {
     Nowhere,
     /// As a step of low learning rate: about 3 % of the bf16 weights change, nearly all by one step.
     Little(u64),
-    /// As a whole fine-tune: most weights change, a few of them far.
+    /// As a whole fine-tune: about half of the bf16 weights change, a few of them by far.
     Far(u64),
 }
 
