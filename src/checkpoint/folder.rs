@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::checkpoint::header::UniqueMap;
 use crate::error::{Error, Escaped, Result};
+use crate::model::filename::{is_foreign_weight, is_plain, is_safetensors};
 
 /// The file that says which shard holds which tensor.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -80,8 +81,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let map: BTreeMap<String, String> = index.weight_map.0.into_iter().collect();
     for (tensor, file) in &map {
         // The value is joined to a path: anything but a plain file name could lead out of the folder.
-        let plain = file.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if !plain || file.is_empty() || file.len() > 255 || file.starts_with('.') {
+        if !is_plain(file) {
             let detail = format!(
                 "tensor \"{}\" is said to be in \"{}\", which is not a plain file name",
                 Escaped(tensor),
@@ -96,17 +96,10 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
 /// Files that go along with the weights: configuration, tokenizer and the like, sorted by name.
 pub(crate) fn companions(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let names = file_names(root)?.into_iter().filter(|n| {
-        let weight = n.ends_with(".safetensors") || n.ends_with(".index.json") || is_foreign_weight(n);
+        let weight = is_safetensors(n) || is_foreign_weight(n);
         !(weight || n.starts_with('.') || n == RECIPE || n.ends_with(".stitch"))
     });
     Ok(names.map(|n| (n.clone(), root.join(n))).collect())
-}
-
-/// Weights in a format that we neither read nor take along.
-fn is_foreign_weight(name: &str) -> bool {
-    const ENDINGS: [&str; 11] =
-        [".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pkl", ".npz", ".tflite"];
-    ENDINGS.iter().any(|e| name.ends_with(e))
 }
 
 /// Names of the regular files in a folder (links are followed: the hub's cache is made of them), sorted.

@@ -5,6 +5,7 @@ use crate::format::manifest::{DeltaRow, MOST_PER_BYTE, Manifest, OwnDelta, Secti
 use crate::format::table;
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
+use crate::model::filename::{is_foreign_weight, is_plain, is_safetensors};
 use crate::model::tensor::TensorInfo;
 
 impl Manifest {
@@ -167,27 +168,8 @@ fn check_rows(
     Ok(())
 }
 
-/// Endings of files that hold weights or code, which a pack must not bring in beside its deltas.
-const RESERVED: [&str; 14] = [
-    ".safetensors",
-    ".index.json",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".gguf",
-    ".h5",
-    ".msgpack",
-    ".onnx",
-    ".pkl",
-    ".npz",
-    ".tflite",
-    ".py",
-];
-
-/// Letters, digits, `.`, `_` and `-`, at most 255, not beginning with a dot; and nothing that is weights, code or ours.
+/// A plain name, and nothing that is weights, code or ours: a pack must not bring those in beside its deltas. [FIL-1]
 pub(crate) fn is_plain_name(name: &str) -> bool {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    let reserved = name == "stitch.json" || RESERVED.iter().any(|ending| name.ends_with(ending));
-    plain && !reserved && !name.is_empty() && name.len() <= 255 && !name.starts_with('.')
+    let reserved = is_safetensors(name) || is_foreign_weight(name) || name.ends_with(".py") || name == "stitch.json";
+    is_plain(name) && !reserved
 }

@@ -3,6 +3,7 @@
 pub mod delta;
 pub mod digest;
 pub mod dtype;
+pub(crate) mod filename;
 pub mod identity;
 pub mod mask;
 pub mod tensor;
