@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """make_seeds.py STITCHPACK: writes the seeds of every fuzz target to fuzz/seeds, from packs that the command makes.
 
-Needs Python 3 and the zstandard package. Packs are stored with a plain manifest, so that a change of a byte reaches the
+Needs Python 3 and the packages zstandard and blake3. Packs are stored with a plain manifest, so that a change of a byte reaches the
 parser; the targets make the digests right themselves.
 """
 import json, os, random, struct, subprocess, sys, tempfile
 import zstandard
 
-SEEDS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "seeds")
+HERE = os.path.dirname(os.path.abspath(__file__))
+SEEDS = os.path.join(HERE, "seeds")
+sys.path.insert(0, os.path.join(HERE, "../spec/reference"))
+from reader import Pack
 RUNS = {
     "exact": ["--exact"],
     "sign": ["--density", "5%"],
@@ -75,6 +78,18 @@ def models(folder):
     seed("checkpoint", "new", write(folder + "/new.safetensors", dict(tuned, new=("F16", [4], bytes(range(8))))))
 
 
+def pack_seeds(name, data):
+    """A pack with a plain manifest."""
+    stored, raw = struct.unpack_from("<II", data, 64)
+    manifest, body = data[-stored:], data[104:-stored]
+    if stored != raw:
+        manifest = zstandard.ZstdDecompressor().decompress(manifest, max_output_size=raw)
+    header = bytearray(data[:104])
+    struct.pack_into("<QII", header, 56, 104 + len(body) + raw, raw, raw)
+    seed("open", name, bytes(header) + body + manifest)
+    seed("manifest", name, manifest)
+
+
 def packs(command, folder):
     env = dict(os.environ, STITCHPACK_CACHE=folder + "/cache")
     runs = {name: ("tuned", args) for name, args in RUNS.items()}
@@ -85,14 +100,7 @@ def packs(command, folder):
         subprocess.run([command, "create", *inputs, "-o", path, "-q", *args], env=env, check=True, stdout=subprocess.DEVNULL)
         with open(path, "rb") as f:
             data = f.read()
-        stored, raw = struct.unpack_from("<II", data, 64)
-        manifest, body = data[-stored:], data[104:-stored]
-        if stored != raw:
-            manifest = zstandard.ZstdDecompressor().decompress(manifest, max_output_size=raw)
-        header = bytearray(data[:104])
-        struct.pack_into("<QII", header, 56, 104 + len(body) + raw, raw, raw)
-        seed("open", name, bytes(header) + body + manifest)
-        seed("manifest", name, manifest)
+        pack_seeds(name, data)
 
 
 def masks():
@@ -117,11 +125,73 @@ def values():
         seed("values", f"zstd{kind + 1}", b"\1" + head + zstandard.ZstdCompressor().compress(packed))
 
 
+def base_of(seed, units, unit):
+    """As in src/fuzz.rs."""
+    whole = bytearray(((i * (seed * 2 + 1) * 0x9E3779B1) & 0xFFFFFFFF) >> 24 for i in range(units * unit))
+    if seed & 1:
+        whole[unit - 1 :: unit] = b"\x3c" * units
+    else:
+        whole[unit - 1 :: unit] = bytes(0x20 | b & 0x1F for b in whole[unit - 1 :: unit])
+    return bytes(whole)
+
+
+# Target classes: dtype and its code, bytes of a unit, seed of the base, shape, arguments, one in how many units changes.
+CLASSES = {
+    "step_bf16": ("BF16", 4, 2, 2, (96, 80), ["--exact"], 2),
+    "step_f32": ("F32", 2, 4, 2, (64, 80), ["--exact"], 2),
+    "step_f8": ("F8_E4M3", 5, 1, 2, (64, 64), ["--exact"], 2),
+    "step_f16_fast": ("F16", 3, 2, 3, (30, 64), ["--exact", "--effort", "fast"], 4),
+    "step_u8": ("U8", 14, 1, 5, (50, 64), ["--exact"], 5),
+    "step_i64": ("I64", 21, 8, 7, (30, 64), ["--exact"], 5),
+    "sign": ("F32", 2, 4, 1, (64, 64), ["--density", "10%"], 1),
+    "int8": ("F32", 2, 4, 3, (32, 40), ["--density", "40%", "--values", "int8"], 1),
+    "int4": ("BF16", 4, 2, 3, (32, 64), ["--density", "20%", "--values", "int4"], 1),
+    "codebook": ("BF16", 4, 2, 3, (32, 64), ["--density", "97%", "--values", "codebook"], 1),
+    "f32": ("F32", 2, 4, 3, (32, 40), ["--density", "30%", "--values", "f32"], 1),
+    "bf16": ("F32", 2, 4, 5, (32, 64), ["--density", "20%", "--values", "bf16"], 1),
+}
+
+
+def classes(command, folder):
+    env = dict(os.environ, STITCHPACK_CACHE=folder + "/cache")
+    for name, (dtype, code, unit, base_seed, shape, args, every) in CLASSES.items():
+        units = shape[0] * shape[1]
+        base = base_of(base_seed, units, unit)
+        tuned = bytearray(base)
+        for i in random.sample(range(units), units // every):
+            # Loud rows and columns differ from quiet ones, and, where exponents are far apart, small numbers from large ones.
+            small = base_seed & 1 or not base[i * unit + unit - 1] & 0x18
+            if small and (i // shape[-1] % 3 or random.random() < 0.3):
+                at = i * unit + max(0, unit - 2 - (i % shape[-1] % 5 == 0))
+                tuned[at] = (tuned[at] + random.choice([1, 2, 3, 255, 254])) & 255
+        paths = [folder + "/class-base.safetensors", folder + "/class-tuned.safetensors", folder + "/class.stitch"]
+        write(paths[0], {"t": (dtype, list(shape), base)})
+        write(paths[1], {"t": (dtype, list(shape), bytes(tuned))})
+        run = [command, "create", *paths[:2], "-o", paths[2], "-q", "--force", *args]
+        subprocess.run(run, env=env, check=True, stdout=subprocess.DEVNULL)
+        with open(paths[2], "rb") as f:
+            data = f.read()
+        pack = Pack(data)
+        if name in ("int8", "step_bf16"):
+            pack_seeds("class_" + name, data)
+        (own,), table = pack.owns, pack.tables[0].raw
+        mask_codec, value_codec = table[:2]
+        assert mask_codec == 6, f"{name}: mask codec {mask_codec}"
+        (mask_len,) = struct.unpack_from("<I", table, 6)
+        coder, payload = table[own.columns_len :], pack.payloads[0].raw
+        ways = 0 if value_codec == 2 else 1
+        if value_codec == 1:
+            payload = payload[:mask_len]
+        head = struct.pack("<4B5H", code - 1, own.kind - 1, ways, base_seed, *shape, 0, len(coder), mask_len)
+        seed("classes", name, head + coder + payload)
+
+
 def main():
     random.seed(1)
     with tempfile.TemporaryDirectory() as folder:
         models(folder)
         packs(sys.argv[1], folder)
+        classes(sys.argv[1], folder)
     masks()
     values()
     for k in range(4):

@@ -4,13 +4,20 @@
 //! given before it reads it: the parsers behind the digests are what is tried.
 
 use crate::checkpoint::header;
+use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Frame, Stored};
+use crate::codec::classes::coder::{Coder, ModelPlace};
+use crate::codec::classes::mask::Decoded;
+use crate::codec::classes::symbols::Split;
+use crate::codec::classes::{mask, values};
 use crate::codec::{codes, positions};
+use crate::error::Error;
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::Manifest;
 use crate::limits::Limits;
-use crate::model::delta::ValueKind;
+use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::digest::{Digest, Role};
 use crate::model::dtype::Dtype;
+use crate::model::tensor::TensorInfo;
 use crate::pack::OpenedPack;
 
 /// A pack file: as it is, and with every digest made right.
@@ -85,6 +92,67 @@ pub fn values(data: &[u8]) {
     if *codec == codes::STORED {
         assert_eq!(codes::pack(kind, dtype, &out), stored);
     }
+}
+
+/// A block coded by class: dtype, kind, ways, seed of the base, two dimensions, first unit, lengths of coder and mask (u16 each),
+/// then coder, mask and codes. What decodes is the one encoding of what it decodes to.
+pub fn classes(data: &[u8]) {
+    let Some((head, rest)) = data.split_first_chunk::<14>() else { return };
+    let [dtype, kind, ways, seed, a0, a1, b0, b1, s0, s1, c0, c1, m0, m1] = *head;
+    let (Some(kind), Some(dtype)) = (ValueKind::from_code(kind % 8 + 1), Dtype::from_code(dtype % 22 + 1)) else {
+        return;
+    };
+    let number = |low, high| u16::from_le_bytes([low, high]);
+    let shape = [number(a0, a1), number(b0, b1)].map(|d| u64::from(d % 513)).to_vec();
+    let info = TensorInfo { name: "t".into(), dtype, shape };
+    if info.check(&Limits::default()).is_err() || info.units() == 0 {
+        return;
+    }
+    let (coder, rest) = rest.split_at(rest.len().min(number(c0, c1).into()));
+    let (mask, values) = rest.split_at(rest.len().min(number(m0, m1).into()));
+    let start = u64::from(number(s0, s1)) % info.units();
+    let len = (info.units() - start) as u32;
+    let base = base_of(seed, len as usize, dtype.unit_bytes());
+    let Ok(coder) = Coder::decode(coder, &info, |_| Err(Error::malformed("CLS-2", "fuzz", "no other row")))
+        .inspect(|c| assert_eq!(c.encode(&ModelPlace::Own).as_deref(), Some(coder)))
+    else {
+        return;
+    };
+    let frame = Frame { info: &info, kind, start, len, coder: Some(&coder), base: &base };
+    by_class(&frame, &coder, ways, mask, values);
+}
+
+fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) {
+    let mut decoded = Decoded::default();
+    if mask::decode(coder, frame.info, frame.start, frame.len, frame.base, mask, &mut decoded).is_err() {
+        return;
+    }
+    assert_eq!(mask::encode(coder, &decoded.map, &decoded.bits, &decoded.rows).as_deref(), Some(mask));
+    let mut listed = Vec::new();
+    mask::positions(&decoded.bits, &mut listed);
+    let (kept, zero_steps) = (listed.len() as u32, ways & 2 != 0);
+    let value_codec = if ways & 1 == 0 { CLASSED_VALUES } else { codes::STORED };
+    let stored = Stored { mask_codec: CLASSED_MASK, value_codec, kept, mask, values, zero_steps };
+    let mut delta = BlockDelta::default();
+    if block::decode(frame, &stored, &mut delta).is_err() {
+        return;
+    }
+    assert_eq!((delta.positions.as_slice(), delta.codes.len()), (listed.as_slice(), kept as usize));
+    if let Some(split) = Split::of(frame.kind, frame.info.dtype).filter(|_| value_codec == CLASSED_VALUES) {
+        let again = values::encode(&coder.model, &decoded.map, split, &delta.positions, &delta.codes);
+        assert_eq!(again.as_deref(), Some(values));
+    }
+}
+
+/// Bytes of a base; the exponents are alike where the seed is odd, else of few kinds.
+fn base_of(seed: u8, units: usize, unit: usize) -> Vec<u8> {
+    let any = |i: usize| ((i as u32).wrapping_mul(u32::from(seed) * 2 + 1).wrapping_mul(0x9e37_79b1) >> 24) as u8;
+    let byte = |i: usize| match (i % unit == unit - 1, seed & 1) {
+        (true, 1) => 0x3c,
+        (true, _) => 0x20 | any(i) & 0x1f,
+        _ => any(i),
+    };
+    (0..units * unit).map(byte).collect()
 }
 
 /// A safetensors header: what is accepted is laid out end to end and encodes to a header that says the same.

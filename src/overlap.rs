@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::method::quantize::dequantize;
 use crate::method::step;
 use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::dtype::Dtype;
+use crate::model::source::TensorSource;
 use crate::pack::VerifiedPack;
 use crate::pack::bound::DeltaBlocks;
 
@@ -48,21 +50,22 @@ pub struct TensorOverlap {
     pub opposite: u64,
 }
 
-/// Compares every two packs. They should be of the same base; tensors are matched by name and shape.
+/// Compares every two packs. They should be of the same base, which has to be given where packs are coded by what it has;
+/// tensors are matched by name and shape.
 ///
 /// # Errors
 /// `DigestMismatch` or `Malformed` where a section is not what its manifest says.
-pub fn overlap(packs: &[VerifiedPack]) -> Result<Vec<Overlap>> {
+pub fn overlap(packs: &[VerifiedPack], base: Option<&dyn TensorSource>) -> Result<Vec<Overlap>> {
     let mut out = Vec::new();
     for (i, a) in packs.iter().enumerate() {
         for (j, b) in packs.iter().enumerate().skip(i + 1) {
-            out.push(Overlap { packs: (i, j), ..compare(a, b)? });
+            out.push(Overlap { packs: (i, j), ..compare(a, b, base)? });
         }
     }
     Ok(out)
 }
 
-fn compare(a: &VerifiedPack, b: &VerifiedPack) -> Result<Overlap> {
+fn compare(a: &VerifiedPack, b: &VerifiedPack, base: Option<&dyn TensorSource>) -> Result<Overlap> {
     let others: BTreeMap<_, _> = b.rows().collect();
     let kept = (a.rows().map(|(_, o)| o.kept).sum(), b.rows().map(|(_, o)| o.kept).sum());
     let mut total = Overlap { kept, ..Overlap::default() };
@@ -77,8 +80,8 @@ fn compare(a: &VerifiedPack, b: &VerifiedPack) -> Result<Overlap> {
         let (x, y) = (a.blocks(own)?, b.blocks(other)?);
         let mut sides = (Side::default(), Side::default());
         for start in (0..units).step_by(RUN as usize) {
-            sides.0.read(&x, own.info.dtype, start, units)?;
-            sides.1.read(&y, own.info.dtype, start, units)?;
+            sides.0.read(&x, base, own.info.dtype, start, units)?;
+            sides.1.read(&y, base, own.info.dtype, start, units)?;
             count(&sides, &mut t);
         }
         total.shared += t.shared;
@@ -98,8 +101,15 @@ struct Side {
 }
 
 impl Side {
-    fn read(&mut self, blocks: &DeltaBlocks, dtype: crate::model::dtype::Dtype, start: u64, units: u64) -> Result<()> {
-        blocks.range(start, RUN.min(units - start), &mut self.block, &mut self.delta)?;
+    fn read(
+        &mut self,
+        blocks: &DeltaBlocks,
+        base: Option<&dyn TensorSource>,
+        dtype: Dtype,
+        start: u64,
+        units: u64,
+    ) -> Result<()> {
+        blocks.range(start, RUN.min(units - start), base, &mut self.block, &mut self.delta)?;
         let (kind, levels) = (blocks.kind(), blocks.levels());
         let sign = |code: &u64| match kind {
             ValueKind::Step => step::signed(dtype, *code).signum() as i8,

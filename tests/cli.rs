@@ -250,6 +250,28 @@ fn verify_says_what_it_did_not_prove() {
     lab.run("verify exact.stitch --base tuned.safetensors").fails(5);
 }
 
+/// An exact pack that is coded by what the base has, as far as each command can see it.
+#[test]
+fn what_cannot_be_decoded_without_the_base_is_called_proved() {
+    let lab = Lab::with_packs();
+    let blind = lab.run("verify exact.stitch --json").ok().json();
+    let said = |json: &Value, key: &str, word: &str| {
+        json[key].as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains(word))
+    };
+    assert!(!said(&blind, "proved", "everything decodes") && said(&blind, "not_proved", "content"), "{blind}");
+    let seeing = lab.run("verify exact.stitch --base base.safetensors --json").ok().json();
+    assert!(said(&seeing, "proved", "everything decodes") && !said(&seeing, "not_proved", "content"), "{seeing}");
+    let lossy = lab.run("verify lossy.stitch --json").ok().json();
+    assert!(said(&lossy, "proved", "everything decodes") && !said(&lossy, "not_proved", "content"), "{lossy}");
+
+    assert_eq!(lab.run("inspect exact.stitch --json").ok().json()["not_decoded"], 1);
+    assert_eq!(lab.run("inspect exact.stitch --base base.safetensors --json").ok().json()["not_decoded"], 0);
+    lab.run("inspect exact.stitch --base tuned.safetensors").fails(5);
+    lab.run("overlap exact.stitch lossy.stitch").fails_with(2, &["--base", "a.weight"]);
+    lab.run("overlap exact.stitch lossy.stitch --base tuned.safetensors").fails(5);
+    lab.run("overlap exact.stitch lossy.stitch --base base.safetensors").ok();
+}
+
 #[test]
 fn an_outcome_is_proved_or_refuted() {
     let lab = Lab::with_packs();
@@ -278,7 +300,7 @@ fn an_outcome_is_proved_or_refuted() {
 #[test]
 fn json_is_one_document_with_the_keys_that_scripts_read() {
     let lab = Lab::with_packs();
-    let created = lab.run("create base.safetensors tuned.safetensors -o p.stitch --json").ok();
+    let created = lab.run("create base.safetensors tuned.safetensors -o p.stitch --density 1% --json").ok();
     assert!(created.stderr.is_empty(), "{}", created.stderr);
     let want = [
         "candidates",
@@ -312,7 +334,7 @@ fn json_is_one_document_with_the_keys_that_scripts_read() {
     assert_eq!(recipe, applied["recipe"]);
     let locked = lab.run("lock base.safetensors p.stitch@0.5 --json").ok().json();
     assert_eq!(locked["recipe"], recipe);
-    let overlap = lab.run("overlap exact.stitch lossy.stitch p.stitch --json").ok().json();
+    let overlap = lab.run("overlap exact.stitch lossy.stitch p.stitch --base base.safetensors --json").ok().json();
     assert_eq!(keys(&overlap), ["ids", "overlaps", "packs"]);
     assert_eq!(overlap["overlaps"].as_array().unwrap().len(), 3);
     assert_eq!(keys(&overlap["overlaps"][0]), ["by_chance", "kept", "opposite", "packs", "shared", "tensors"]);
@@ -373,9 +395,9 @@ fn quiet_says_nothing_but_results_and_errors() {
     lab.folder("base", &base_model());
     lab.folder("tuned", &tuned_model(2));
     lab.write("tuned/config.json", "{\"other\": 1}");
-    let loud = lab.run("create base tuned -o q.stitch").ok();
+    let loud = lab.run("create base tuned -o q.stitch --density 1%").ok();
     assert!(loud.stderr.starts_with("warning: files that differ"), "{}", loud.stderr);
-    let quiet = lab.run("create base tuned -o q.stitch --force -q").ok();
+    let quiet = lab.run("create base tuned -o q.stitch --density 1% --force -q").ok();
     assert!(quiet.stderr.is_empty(), "{}", quiet.stderr);
     assert_eq!(quiet.stdout, loud.stdout);
     for args in ["verify exact.stitch -q", "apply base.safetensors exact.stitch -o o.safetensors -q"] {

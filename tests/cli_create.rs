@@ -44,10 +44,9 @@ fn exactly_k_positions_are_kept_however_the_density_is_written() {
         packs.push(lab.read("p.stitch").len());
     }
     assert!(packs.iter().all(|p| *p == packs[0]), "{packs:?}");
-    let default = lab.run(&format!("{CREATE} -o d.stitch --json")).ok().json();
-    assert_eq!(default["kept"], CANDIDATES / 100);
-    lab.run(&format!("{CREATE} -o e.stitch --density 1%")).ok();
-    assert_eq!(lab.read("d.stitch"), lab.read("e.stitch"), "the default is --density 1%");
+    // The default is --size 1%, which so small a model has no pack for.
+    lab.run(&format!("{CREATE} -o d.stitch")).fails_with(6, &["smaller than", "budget is 35"]);
+    lab.run(&format!("{CREATE} -o d.stitch --size 1%")).fails_with(6, &["smaller than", "budget is 35"]);
     // Fewer only where fewer changed; everything, zeros too, only at density 1.
     let most = lab.run(&format!("{CREATE} --dry-run --density 0.9999 --json")).ok().json();
     assert_eq!(most["kept"], most["changed"]);
@@ -276,19 +275,25 @@ fn an_unknown_value_is_answered_with_the_known_ones() {
 #[test]
 fn notes_that_no_reader_would_accept_are_not_written() {
     let lab = Lab::with_pair();
-    lab.run(&format!("{CREATE} -o p.stitch --meta task=sums --meta licence=MIT --meta empty= --meta eq=a=b")).ok();
+    lab.run(&format!(
+        "{CREATE} -o p.stitch --density 1% --meta task=sums --meta licence=MIT --meta empty= --meta eq=a=b"
+    ))
+    .ok();
     let pack = lab.read("p.stitch");
-    lab.run(&format!("{CREATE} -o r.stitch --meta eq=a=b --meta empty= --meta licence=MIT --meta task=sums")).ok();
+    lab.run(&format!(
+        "{CREATE} -o r.stitch --density 1% --meta eq=a=b --meta empty= --meta licence=MIT --meta task=sums"
+    ))
+    .ok();
     assert_eq!(pack, lab.read("r.stitch"), "the order of notes makes no difference");
     lab.run("verify p.stitch").ok();
     lab.run(&format!("{CREATE} -o q.stitch --meta task=a --meta task=b")).fails_with(2, &["task", "twice"]);
     lab.run(&format!("{CREATE} -o q.stitch --meta task")).fails_with(2, &["KEY=VALUE"]);
     lab.run(&format!("{CREATE} -o q.stitch --meta =a")).fails_with(2, &["KEY=VALUE"]);
     let many: String = (0..1025).map(|i| format!(" --meta k{i}=v")).collect();
-    let ran = lab.run(&format!("{CREATE} -o q.stitch {many}"));
+    let ran = lab.run(&format!("{CREATE} -o q.stitch --density 1% {many}"));
     assert_ne!(ran.code, 0, "a pack with 1,025 notes was written, and no reader opens it");
     let long = format!("k={}", "v".repeat(100_000));
-    let mut args: Vec<String> = format!("{CREATE} -o q.stitch").split(' ').map(String::from).collect();
+    let mut args: Vec<String> = format!("{CREATE} -o q.stitch --density 1%").split(' ').map(String::from).collect();
     (0..11).for_each(|i| args.extend(["--meta".into(), format!("{i}{long}")]));
     let ran = lab.run_args(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert_ne!(ran.code, 0, "a pack with more than 1 MiB of notes was written, and no reader opens it");
@@ -298,7 +303,7 @@ fn notes_that_no_reader_would_accept_are_not_written() {
 #[test]
 fn a_dry_run_tells_the_truth_and_writes_nothing() {
     let lab = Lab::with_pair();
-    for options in ["", "--exact", "--density 10% --values int8", "--density 50% --values bf16 --meta a=b"] {
+    for options in ["--size 20%", "--exact", "--density 10% --values int8", "--density 50% --values bf16 --meta a=b"] {
         let before = lab.snapshot();
         let dry = lab.run(&format!("{CREATE} --dry-run --json {options}")).ok().json();
         let named = lab.run(&format!("{CREATE} --dry-run -o dry.stitch --json {options}")).ok().json();
@@ -312,6 +317,54 @@ fn a_dry_run_tells_the_truth_and_writes_nothing() {
         }
         fs::remove_file(lab.path("p.stitch")).unwrap();
     }
+}
+
+#[test]
+fn a_budget_is_kept_and_used() {
+    let lab = Lab::new();
+    let mut rng = support::Rng(9);
+    let noise = |rng: &mut support::Rng, size: f32| (rng.below(2001) as f32 - 1000.0) * size;
+    let base: Vec<f32> = (0..400_000).map(|_| noise(&mut rng, 1e-4)).collect();
+    let tuned: Vec<f32> = base.iter().map(|x| x + noise(&mut rng, 1e-6)).collect();
+    lab.model("base.safetensors", &[Tensor::f32("w", &[1000, 400], &base)]);
+    lab.model("tuned.safetensors", &[Tensor::f32("w", &[1000, 400], &tuned)]);
+    let whole = lab.read("tuned.safetensors").len() as u64;
+    for (size, limit) in [("0.3%", whole * 3 / 1000), ("1%", whole / 100), ("40kB", 40_000), ("12%", whole * 12 / 100)]
+    {
+        let made = lab.run(&format!("{CREATE} -o p.stitch --force --size {size} --json")).ok().json();
+        let len = lab.read("p.stitch").len() as u64;
+        assert!(len <= limit && len * 100 >= limit * 98, "{size}: {len} bytes of {limit}");
+        assert_eq!(made["exact"], false);
+        lab.run("apply base.safetensors p.stitch -o out.safetensors --force --check").ok();
+    }
+    let default = lab.run(&format!("{CREATE} -o d.stitch")).ok();
+    lab.run(&format!("{CREATE} -o p.stitch --force --size 1%")).ok();
+    assert!(lab.read("d.stitch") == lab.read("p.stitch"), "{}", default.stdout);
+    assert_eq!(lab.run(&format!("{CREATE} -o p.stitch --force --size 99% --json")).ok().json()["exact"], true);
+    lab.run(&format!("{CREATE} -o q.stitch --size 1% --require-exact")).fails_with(6, &["exact", "budget"]);
+    lab.run(&format!("{CREATE} -o q.stitch --size 10")).fails_with(6, &["smaller than", "budget is 10"]);
+    lab.run(&format!("{CREATE} -o q.stitch --size much")).fails_with(2, &["much"]);
+    for other in ["--exact", "--density 1%"] {
+        lab.run(&format!("{CREATE} -o q.stitch --size 1% {other}")).refused_by_parser(&["--size"]);
+    }
+}
+
+#[test]
+fn effort_shows_in_a_model() {
+    let lab = Lab::with_pair();
+    for (how, base_size) in [("--exact", true), ("--density 40% --values f32", false)] {
+        let mut contents = std::collections::BTreeSet::new();
+        for effort in ["fast", "default", "small"] {
+            lab.run(&format!("create base.safetensors tuned.safetensors -o p.stitch --force {how} --effort {effort}"))
+                .ok();
+            lab.run("apply base.safetensors p.stitch -o out.safetensors --force --check").ok();
+            let inspected = lab.run("inspect p.stitch --json").ok().json();
+            assert_eq!(inspected["not_decoded"] != 0, base_size && effort != "fast", "{how} {effort}");
+            contents.insert((inspected["content_id"].to_string(), lab.read("out.safetensors")));
+        }
+        assert_eq!(contents.len(), 1, "{how}");
+    }
+    lab.run("create base.safetensors tuned.safetensors -o q.stitch --effort most").fails_with(2, &["fast", "small"]);
 }
 
 #[test]
@@ -337,17 +390,17 @@ fn threads_and_mapping_never_show_in_a_pack() {
 fn a_pack_never_replaces_what_is_there_unless_it_is_told_to() {
     let lab = Lab::with_pair();
     lab.write("p.stitch", "precious");
-    lab.run(&format!("{CREATE} -o p.stitch")).fails_with(6, &["p.stitch", "--force"]);
+    lab.run(&format!("{CREATE} -o p.stitch --density 1%")).fails_with(6, &["p.stitch", "--force"]);
     assert_eq!(lab.read("p.stitch"), b"precious");
-    lab.run(&format!("{CREATE} -o p.stitch --force")).ok();
+    lab.run(&format!("{CREATE} -o p.stitch --density 1% --force")).ok();
     lab.run("verify p.stitch").ok();
     fs::create_dir(lab.path("folder.stitch")).unwrap();
-    lab.run(&format!("{CREATE} -o folder.stitch")).fails(6);
-    lab.run(&format!("{CREATE} -o folder.stitch --force")).fails_with(6, &["folder"]);
+    lab.run(&format!("{CREATE} -o folder.stitch --density 1%")).fails(6);
+    lab.run(&format!("{CREATE} -o folder.stitch --density 1% --force")).fails_with(6, &["folder"]);
     std::os::unix::fs::symlink("nowhere", lab.path("dangling")).unwrap();
-    lab.run(&format!("{CREATE} -o dangling")).fails(6);
+    lab.run(&format!("{CREATE} -o dangling --density 1%")).fails(6);
     assert!(!lab.path("nowhere").exists());
-    lab.run(&format!("{CREATE} -o missing/p.stitch")).fails_with(7, &["missing"]);
+    lab.run(&format!("{CREATE} -o missing/p.stitch --density 1%")).fails_with(7, &["missing"]);
     assert!(lab.leftovers(".").is_empty());
 }
 
@@ -457,7 +510,8 @@ fn a_pack_that_rounded_or_left_out_something_does_not_claim_every_bit() {
 #[test]
 fn nothing_changed_is_a_pack_too() {
     let lab = Lab::with_pair();
-    for options in ["--exact", "", "--density 1 --values int8", "--values codebook --rescale l1"] {
+    for options in ["--exact", "--size 50%", "--density 1 --values int8", "--density 1% --values codebook --rescale l1"]
+    {
         let made = lab.run(&format!("create base.safetensors base.safetensors -o p.stitch --force {options} --json"));
         assert_eq!(made.ok().json()["changed"], 0);
         lab.run("verify p.stitch --base base.safetensors").ok();

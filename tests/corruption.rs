@@ -106,6 +106,14 @@ fn damage_to_scales_a_row_passes() {
 }
 
 #[test]
+fn damage_to_what_is_coded_by_class_passes() {
+    every_bit(&Good::packs().classed);
+    every_length(&Good::packs().classed);
+    every_bit(&Good::packs().by_base);
+    every_length(&Good::packs().by_base);
+}
+
+#[test]
 fn damage_to_an_empty_pack_passes() {
     every_bit(&Good::packs().empty);
     every_length(&Good::packs().empty);

@@ -47,6 +47,11 @@ fn values_hold_over_their_corpus() {
 }
 
 #[test]
+fn classes_hold_over_their_corpus() {
+    replay("classes", "-", stitchpack::fuzz::classes);
+}
+
+#[test]
 fn checkpoint_holds_over_its_corpus() {
     replay("checkpoint", "-", stitchpack::fuzz::checkpoint);
 }

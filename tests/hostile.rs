@@ -9,6 +9,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use common::classes;
 use common::lying_packs::{self as lies, Case, Expect, Frame, Good, Parts};
 use common::models::{Model, Tensor};
 use common::naive;
@@ -119,6 +120,60 @@ fn a_value_lies_unseen() {
 }
 
 #[test]
+fn a_class_lies_unseen() {
+    judge(lies::e_cases(Good::packs()));
+}
+
+/// What needs the base to be decoded is decoded as soon as one is there, and not believed before. [CLS-1]
+#[test]
+fn a_block_that_needs_the_base_lies_unseen() {
+    let (base, _) = Good::by_base_models();
+    let site = Site::new(&base);
+    type Lie = fn(&mut lies::BlockParts);
+    let lies: [(&str, Lie); 4] = [
+        ("mask cut", |b| b.mask.truncate(b.mask.len() - 2)),
+        ("state of the mask", |b| b.mask[0] ^= 1),
+        ("codes cut", |b| b.codes.truncate(b.codes.len() - 2)),
+        ("state of the codes", |b| b.codes[5] ^= 1),
+    ];
+    for (what, lie) in lies {
+        let mut parts = Parts::of(&Good::packs().by_base);
+        lie(&mut parts.owns[1].blocks[0]);
+        let pack = OpenedPack::from_bytes(parts.seal(), &Limits::default()).unwrap().verify().unwrap();
+        assert!(pack.needs_base().unwrap());
+        assert!(!pack.check_content(None).unwrap(), "{what}: the content is not checked");
+        let e = pack.check_content(Some(&site.base)).unwrap_err();
+        assert_eq!(e.exit_code(), 3, "{what}: {e}");
+        assert!(e.to_string().contains("\"b\""), "the tensor is named: {e}");
+        // Nor does it get into a model.
+        std::fs::write(site.pack_path("p"), parts.seal()).unwrap();
+        let before = site.names();
+        assert_eq!(site.apply(&[("p", 1.0)], &MergeOptions::default(), "out", 2).unwrap_err().exit_code(), 3, "{what}");
+        assert_eq!(site.names(), before);
+    }
+    let good = OpenedPack::from_bytes(Good::packs().by_base.clone(), &Limits::default()).unwrap().verify().unwrap();
+    assert!(good.check_content(Some(&site.base)).unwrap());
+}
+
+/// A row that names the model of a later one is refused also where that model is at hand already. [CLS-2]
+#[test]
+fn the_order_of_reading_hides_a_lie() {
+    let (base, _) = Good::classed_models();
+    let site = Site::new(&base);
+    let mut parts = Parts::of(&Good::packs().classed);
+    let (a, b) = (parts.owns[0].coder.clone(), parts.owns[1].coder.clone());
+    let (model, columns) = a[4..].split_at(classes::model_len(&a));
+    let other = |coder: &[u8]| [&[coder[0] ^ 4][..], &coder[1..4]].concat();
+    parts.owns[0].coder = [&other(&a)[..], &1u32.to_le_bytes(), columns].concat();
+    parts.owns[1].coder = [&other(&b)[..], model, &b[8..]].concat();
+    parts.owns[2].coder[4..8].copy_from_slice(&1u32.to_le_bytes());
+    let pack = OpenedPack::from_bytes(parts.seal(), &Limits::default()).unwrap().verify_as_read();
+    let pack = pack.bind(&site.identity).unwrap();
+    let refused = |name: &str| pack.delta(name).unwrap().blocks().is_err();
+    assert_eq!(["c", "b", "a"].map(refused), [false, false, true]);
+}
+
+#[test]
 fn a_frame_lies_unseen() {
     judge(lies::c_cases(Good::packs()));
 }
@@ -141,10 +196,14 @@ fn taking_apart_and_putting_together_is_itself_a_lie() {
         &good.f32,
         &good.f16,
         &good.bf16,
+        &good.classed,
+        &good.by_base,
         &good.empty,
     ];
+    let base = Good::by_base_models().0;
     for pack in packs {
-        let mut parts = Parts::of(pack);
+        let mut parts = Parts { base: base.clone(), ..Parts::of(pack) };
+        let whole = parts.clone();
         assert_eq!(parts.content_id(), parts.manifest.content, "the content id by the book");
         let again = OpenedPack::from_bytes(parts.seal(), &Limits::default()).unwrap().verify().unwrap();
         assert_eq!(again.manifest().content, parts.manifest.content);
@@ -154,11 +213,11 @@ fn taking_apart_and_putting_together_is_itself_a_lie() {
         let rows: Vec<usize> = (0..parts.manifest.tensors.len())
             .filter(|i| matches!(parts.manifest.tensors[*i].delta, stitchpack::format::manifest::DeltaRow::Own(_)))
             .collect();
-        let whole = Parts::of(pack);
         for ((own, kind), row) in parts.owns.iter_mut().zip(kinds).zip(rows) {
             let dtype = Dtype::from_code(whole.manifest.tensors[row].dtype).unwrap();
             let kept = whole.kept_of(row, own, kind, dtype);
             let units = lies::units(&whole.manifest, row);
+            own.coder.clear();
             own.blocks = (0..units.div_ceil(1024))
                 .map(|i| {
                     let n = 1024.min(units - i * 1024);

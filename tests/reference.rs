@@ -157,7 +157,7 @@ fn every_pair_of_small_float_bits_survives_a_step() {
         let site = Site::new(&base);
         site.create_as("p", &tuned, &How::Exact).unwrap();
         let pack = site.bind("p").unwrap();
-        let codes = kept(&pack.delta("t").unwrap());
+        let codes = kept(&pack.delta("t").unwrap(), &site.base);
         for (p, code) in &codes {
             assert_eq!(*code, naive::step(dtype, *p as u64 >> 8, *p as u64 & 0xff), "{dtype} {p}");
         }
@@ -182,7 +182,7 @@ fn a_tie_is_broken_by_name_in_bytes_and_then_by_position() {
     assert_eq!(created.kept, 9);
     let pack = site.bind("p").unwrap();
     let found: BTreeMap<String, Vec<usize>> =
-        pack.deltas().map(|d| (d.name().to_string(), kept(&d).into_keys().collect())).collect();
+        pack.deltas().map(|d| (d.name().to_string(), kept(&d, &site.base).into_keys().collect())).collect();
     let expected = [("B", vec![0, 1, 2, 3]), ("a", vec![0, 3]), ("a-b", vec![3]), ("a.b", vec![3]), ("ä", vec![3])];
     assert_eq!(found, expected.into_iter().map(|(n, p)| (n.to_string(), p)).collect());
 }
@@ -206,7 +206,7 @@ fn density_one_keeps_zeros_and_any_other_never_does() {
         let name = format!("p{i}");
         site.create(&name, &tuned, &options(sparse(density, ValueKind::F32))).unwrap();
         let pack = site.bind(&name).unwrap();
-        let positions: Vec<usize> = kept(&pack.delta("t").unwrap()).into_keys().collect();
+        let positions: Vec<usize> = kept(&pack.delta("t").unwrap(), &site.base).into_keys().collect();
         assert_eq!(positions, kept_positions, "density {density}");
     }
 }

@@ -6,12 +6,13 @@
 
 For each pair the binary makes a pack with random options. The reference reads it, computes by itself what it must hold
 (numbers.md), applies it, and compares every byte; then merges of several packs; then the same content in another
-encoding, and damaged and forged packs, on which both readers must agree.
+encoding, coders and classes included, and damaged and forged packs, on which both readers must agree.
 """
 import argparse, collections, itertools, json, math, os, random, shutil, struct, subprocess, sys, tempfile, time
 import zstandard
-from reader import (BF16, BY_NAME, CODEBOOK, DTYPES, F16, F32, INT8, KIND_BITS, KIND_FLOAT, KINDS, SCALED, SIGN, STEP,
-                    Own, Pack, SpecError, digest, f32, load, sized, u64, units_of)
+from reader import (BF16, BY_NAME, CODEBOOK, DEAD, DTYPES, F16, F32, INT4, INT8, KIND_BITS, KIND_FLOAT, KINDS, SCALED, SIGN,
+                    STEP, Coder, Cursor, Own, Pack, SpecError, Table, base_units, code_bits, digest, f32, gap_table, load,
+                    needs_base, row_count, sized, u64, unit_classes, units_of)
 from stitch import RULES, Checkpoint, bind, check_recipe, checkpoint_digest, dequantize, merge, model_file, result_digest
 
 EXITS = {3: "malformed", 4: "integrity", 5: "wrong-base", 6: "refused", 8: "unsupported"}
@@ -39,6 +40,8 @@ def random_shape(rng, dtype):
         return ()
     if rng.random() < 0.01 and dtype.bits in (8, 16):  # several blocks of the writer
         return rng.choice([(600, 500), (270001,), (2, 131073)])
+    if rng.random() < 0.12 and dtype.bits >= 8:  # enough for the writer to learn classes from
+        return rng.choice([(40, 64), (64, 50), (9, 300), (2, 30, 40), (1500,), (20, 4, 3, 9)])
     shape = tuple(rng.randint(1, 14) for _ in range(rng.choice([1, 1, 2, 2, 2, 3, 4])))
     if rng.random() < 0.2:
         shape = (rng.randint(15, 400),) + shape[1:2]
@@ -425,40 +428,213 @@ DENSITIES = [("5%", (5, 100)), ("0.05", (5, 100)), ("0.5", (5, 10)), ("1", (1, 1
 def zstd(rng, data):
     return zstandard.ZstdCompressor(level=rng.choice([1, 3, 19]), write_checksum=rng.random() < 0.3).compress(data)
 
+def signed(code, bits):
+    return code - (1 << bits) if code >> (bits - 1) else code
+
 def fold(code, bits):
-    s = code - (1 << bits) if code >> (bits - 1) else code
+    s = signed(code, bits)
     return 2 * s if s >= 0 else -2 * s - 1
+
+class NoRoom(Exception):
+    """A coder cannot say this."""
+
+class RunWriter:
+    """Writes coded runs (ENT-4, ENT-5)."""
+    def __init__(self):
+        self.entries, self.bits = [], []
+    def entry(self, table, entry):
+        if table.frequencies[entry] == 0:
+            raise NoRoom
+        self.entries.append((table.starts[entry], table.frequencies[entry]))
+    def symbol(self, table, symbol):
+        self.entry(table, symbol - table.first + 1 if table.has(symbol) else 0)
+        if not table.has(symbol):
+            self.raw(symbol, 9)
+    def raw(self, value, n):
+        self.bits.append(format(value, f"0{n}b")[::-1] if n else "")
+    def data(self, n):
+        states, words, bits = [65536] * n, [], "".join(self.bits)
+        for j in reversed(range(len(self.entries))):
+            (start, f), x = self.entries[j], states[j % n]
+            if x >= f << 20:
+                words.append(x % 65536)
+                x >>= 16
+            states[j % n] = (x // f << 12) + x % f + start
+        raw = int(bits[::-1] or "0", 2).to_bytes((len(bits) + 7) // 8, "big")
+        return struct.pack(f"<{n}I", *states) + struct.pack(f"<{len(words)}H", *reversed(words)) + raw
+
+def symbol_parts(o, code):
+    """The symbol of a code, its raw bits and how many they are ("Codes by class")."""
+    bits = code_bits(o)
+    if o.kind == STEP:
+        s = signed(code, bits)
+        l = max(abs(s).bit_length() - 3, 0)
+        return (4 * l + (abs(s) >> l), 2 * (abs(s) & ((1 << l) - 1)) + (s < 0), l + 1) if s else (0, 0, 0)
+    if o.kind in KIND_FLOAT:
+        f, magnitude = KIND_FLOAT[o.kind], code & (KIND_FLOAT[o.kind].sign - 1)
+        low = magnitude & ((1 << f.mantissa) - 1)
+        return magnitude >> f.mantissa, 2 * low + (code >= f.sign), f.mantissa + 1
+    if o.kind == SIGN:
+        raise NoRoom
+    return (code if o.kind == CODEBOOK else signed(code, bits) + (127 if o.kind == INT8 else 7)), 0, 0
+
+def random_table(rng, symbols):
+    """A stored table with room for most of these symbols."""
+    first, last = min(symbols), max(symbols)
+    first, last = max(0, first + rng.choice([0, 0, 0, 1, -1, -9])), last + rng.choice([0, 0, 0, -1, 1, 9])
+    last = max(min(last, first + 254, 511), first := min(first, 511))
+    weights = [rng.choice([0, 1, 8, 9, 60, 100, 127, 128, rng.randint(0, 128)]) for _ in range(last - first + 1)]
+    weights[0], weights[-1] = weights[0] or 1, weights[-1] or 5
+    return struct.pack("<HH", last - first + 2, first) + bytes([rng.choice([1, 1, 1, 0, 128]), *weights])
+
+def random_coder(rng, o, borrowable):
+    """Bytes of a coder for a delta: any, so that little is as a sensible writer would choose it."""
+    uses_base = o.base is not None and o.dtype.float and rng.random() < 0.6
+    size_of = lambda axis: math.prod(o.shape[axis:]) * o.dtype.bits // (8 * o.dtype.unit)
+    axis = rng.choice([a for a in range(len(o.shape) + 1) if size_of(a) >= max(1, min(8, size_of(0)))] or [0])
+    size = size_of(axis)
+    by_exponent = 2 * (1 << o.dtype.exponent - 1) if uses_base and o.dtype.name != "F64" else 250 if uses_base else 0
+    origin = by_exponent + rng.choice([0, 8, 16, 30, rng.randint(-60, 60), rng.randint(-1024, 1000) - by_exponent])
+    if borrowable and rng.random() < 0.4:
+        row, model = rng.choice(borrowable)
+        flags, body = 4, struct.pack("<I", row)
+    else:
+        n, parts = rng.choice([1, 1, 2, 5, 33, 64, rng.randint(1, 64)]), rng.choice([0, 4, 4, 7, 7, rng.randint(0, 7)])
+        body, before = bytes([n, parts]) + bytes(rng.choices(range(128), k=n)) + bytes(rng.choices(range(256), k=n)), None
+        if rng.random() < 0.5:
+            body = bytes([n, parts]) + bytes(rng.choices(range(50, 90), k=n)) + body[2 + n:]
+        for part in (1, 2):
+            body += random_table(rng, rng.choice([[0, 33], [0, 33], [17], [1, 33], [10, 20]])) if parts & part else b""
+        symbols = [symbol_parts(o, c)[0] for c in o.codes] or [1] if o.kind != SIGN else [0, 7]
+        for i in range(n if parts & 4 else 0):
+            table = random_table(rng, symbols)
+            body += b"\0\0" if i and (table == before or rng.random() < 0.6) else table
+            before = table if body.endswith(table) else before
+        flags, model = 0, None
+    flags |= uses_base
+    head = lambda flags: struct.pack("<BBh", flags, axis, origin)
+    coder = Coder(Cursor(head(flags) + body, "CLS-2"), o, lambda _: model)
+    table = coder.model.columns
+    if table is not None and 1 <= size <= 2**18 and rng.random() < 0.7:
+        levels = [s for s in range(34) if table.has(s)] if rng.random() < 0.9 or not table.frequencies[0] else range(34)
+        some, run = rng.choices([s for s in levels if s or rng.random() < 0.3] or list(levels) or [17], k=6), RunWriter()
+        try:
+            for _ in range(size):
+                run.symbol(table, rng.choice(some))
+            flags, body = flags | 2, body + run.data(1)
+        except NoRoom:
+            pass
+    coder = Coder(Cursor(head(flags) + body, "CLS-2"), o, lambda _: model)
+    return head(flags) + body, coder
+
+def random_levels(rng, o, k, positions):
+    """Levels for the rows of a block; dead ones only where nothing is kept."""
+    size, table, out = o.coder.row_len, o.coder.model.rows, []
+    kept = {(k.first + p) // size for p in positions} if size else {}
+    for row in range(row_count(o, k)):
+        may = [s for s in range(34) if (s or k.first // size + row not in kept) and (table.has(s) or table.frequencies[0])]
+        if not may:
+            raise NoRoom
+        symbol = rng.choice(may[:1] * rng.randint(0, 9) + may)
+        out.append(symbol - 17 if symbol else DEAD)
+    return out
+
+def write_mask_by_class(o, classes, levels, positions):
+    """CLS-5."""
+    run, model, kept = RunWriter(), o.coder.model, set(positions)
+    for level in levels if levels is not None else []:
+        run.symbol(model.rows, 0 if level is DEAD else level + 17)
+    for c in range(model.classes):
+        members, none = [i for i, of in enumerate(classes) if of == c], 4088 - 16 * model.occupied[c]
+        occupied = any(i in kept for i in members)
+        run.entry(Table([none, 4096 - none]), int(occupied))
+        if not occupied:
+            continue
+        inverted, shift, table = gap_table(model.odds[c])
+        hits = [j for j, i in enumerate(members) if (i in kept) != inverted]
+        last, at = len(table.frequencies) - 1, 0
+        def high(h):
+            for _ in range(h // last):
+                run.entry(table, last)
+            run.entry(table, h % last)
+        for j in hits:
+            high(j - at >> shift)
+            run.raw((j - at) % (1 << shift), shift)
+            at = j + 1
+        high(-(-(len(members) - at) >> shift))
+    if any(classes[p] is None for p in positions):
+        raise NoRoom
+    return run.data(1)
+
+def write_codes_by_class(o, classes, positions, codes):
+    """CLS-6."""
+    run = RunWriter()
+    for p, code in zip(positions, codes):
+        if classes[p] is None or not o.coder.model.values:
+            raise NoRoom
+        symbol, raw, n = symbol_parts(o, code)
+        run.symbol(o.coder.model.values[classes[p]], symbol)
+        run.raw(raw, n)
+    return run.data(2)
 
 class Forge:
     """Writes the content of a pack anew: other blocks, codecs, sections and frames. `tamper` maps a part ("header",
     "manifest", "table", "payload", "file") to a function that changes its bytes before digests are taken."""
-    def __init__(self, seed, pack):
-        self.seed, self.pack, self.content = seed, pack, pack.content
-        self.tamper, self.fields, self.split_anywhere = {}, {}, False
+    def __init__(self, seed, pack, base):
+        self.seed, self.pack, self.base, self.content = seed, pack, base, pack.content
+        self.tamper, self.fields, self.split_anywhere, self.codecs = {}, {}, False, collections.Counter()
 
-    def encode_block(self, rng, o, size, positions, codes):
+    def encode_block(self, rng, o, first, size, positions, codes):
         k = len(positions)
         if k == 0:
             return (0, 0, 0, 0, 0), b""
-        if k == size:
-            codec, mask = 1, b""
-        else:
-            codec, bitmap, gaps, last = rng.randint(2, 5), bytearray((size + 7) // 8), b"", -1
-            for p in positions:
-                bitmap[p // 8] |= 1 << p % 8
-                gaps += b"\xff" * ((p - last - 1) // 255) + bytes([(p - last - 1) % 255])
-                last = p
-            mask = bytes(bitmap) if codec in (2, 4) else gaps
-            mask = zstd(rng, mask) if codec > 3 else mask
-        bits = o.dtype.unit_bits if o.kind == STEP else KIND_BITS[o.kind]
+        mask, packed = self.plain_mask(rng, size, positions), self.plain_codes(rng, o, codes)
+        if o.coder is not None and rng.random() < 0.9:
+            mask, packed = self.by_class(rng, o, first, size, positions, codes, mask, packed)
+        return (mask[0], packed[0], k, len(mask[1]), len(packed[1])), mask[1] + packed[1]
+
+    def by_class(self, rng, o, first, size, positions, codes, mask, packed):
+        """Mask and codes, one of them or both by class where the coder can."""
+        at, levels, by_class = Own(), None, mask
+        at.first, at.units, at.mask_codec, at.code_codec = first, size, 6, 2
+        base = base_units(o, at, self.base) if needs_base(o, at) else None
+        try:
+            if o.coder.model.rows is not None:
+                levels = random_levels(rng, o, at, positions)
+            classes = unit_classes(o, at, levels, base)
+            by_class = 6, write_mask_by_class(o, classes, levels, positions)
+        except NoRoom:
+            if o.coder.model.rows is not None:
+                return mask, packed
+            classes = unit_classes(o, at, None, base)
+        try:
+            if rng.random() < 0.8:
+                packed = 2, write_codes_by_class(o, classes, positions, codes)
+                return (by_class if o.coder.model.rows is not None or rng.random() < 0.7 else mask), packed
+        except NoRoom:
+            pass
+        return by_class, packed
+
+    def plain_mask(self, rng, size, positions):
+        if len(positions) == size:
+            return 1, b""
+        codec, bitmap, gaps, last = rng.randint(2, 5), bytearray((size + 7) // 8), b"", -1
+        for p in positions:
+            bitmap[p // 8] |= 1 << p % 8
+            gaps += b"\xff" * ((p - last - 1) // 255) + bytes([(p - last - 1) % 255])
+            last = p
+        mask = bytes(bitmap) if codec in (2, 4) else gaps
+        return codec, zstd(rng, mask) if codec > 3 else mask
+
+    def plain_codes(self, rng, o, codes):
+        bits, k = code_bits(o), len(codes)
         if bits < 8:
             packed = sum(c << bits * i for i, c in enumerate(codes)).to_bytes((bits * k + 7) // 8, "little")
         else:
             codes = [fold(c, bits) for c in codes] if o.kind == STEP else codes
             packed = b"".join(bytes(c >> 8 * plane & 255 for c in codes) for plane in range(bits // 8))
         code_codec = rng.randint(0, 1)
-        packed = zstd(rng, packed) if code_codec else packed
-        return (codec, code_codec, k, len(mask), len(packed)), mask + packed
+        return code_codec, zstd(rng, packed) if code_codec else packed
 
     def sections(self, rng, parts, what):
         """Cuts a stream, sometimes where SEC-4 forbids it."""
@@ -481,20 +657,31 @@ class Forge:
     def data(self):
         rng, p, f = random.Random(self.seed), self.pack, self.fields
         log2 = f.get("block_log2", rng.choice([10, 10, 11, 18, 20]))
-        tables, blocks, lens = [], [], {}
-        for o in p.owns:
-            rows, size = [], 1 << log2
+        tables, blocks, lens, borrowable, with_coders = [], [], {}, [], rng.random() < 0.7
+        for number, o in ((i, r.own) for i, r in enumerate(p.rows) if r.owner):
+            rows, size, coder, before = [], 1 << log2, b"", o.coder
+            o.coder = None
+            if with_coders and rng.random() < 0.8:
+                coder, o.coder = random_coder(rng, o, borrowable)
             kept = collections.defaultdict(list)
             for position, code in zip(o.positions, o.codes):
                 kept[position // size].append((position % size, code))
             for i in range(-(-o.units // size)):
                 here = kept[i]
-                row, data = self.encode_block(rng, o, min(size, o.units - i * size), [p for p, _ in here], [c for _, c in here])
+                first, units = i * size, min(size, o.units - i * size)
+                row, data = self.encode_block(rng, o, first, units, [p for p, _ in here], [c for _, c in here])
                 rows.append(row)
                 blocks.append(data)
+            if not any(row[0] == 6 or row[1] == 2 for row in rows):
+                coder = b""
+            elif coder and not o.coder.borrows:
+                borrowable.append((number, o.coder.model))
             table = b"".join(struct.pack(f"<{len(rows)}{c}", *[r[j] for r in rows]) for j, c in enumerate("BBIII"))
             table += b"".join(struct.pack("<f", x) for x in (*o.scales, *o.levels))
-            tables.append(table)
+            tables.append(table + coder)
+            table, o.coder = tables[-1], before
+            for row in rows:
+                self.codecs[row[0], row[1]] += 1
             lens[id(o)] = len(table), sum(r[3] + r[4] for r in rows)
         payload, table = self.sections(rng, blocks, "payload"), self.sections(rng, tables, "table")
         files = []
@@ -617,6 +804,8 @@ class Run:
             elif how < 0.9:
                 o["mask"] = {n: self.mask(rng, t) for n, t in floats.items() if rng.random() < 0.9}
                 args += ["--mask", o["mask"]]
+            else:
+                args += ["--density", "1%"]
             if rng.random() < 0.85:
                 o["values"] = rng.choice(["f32", "f16", "bf16", "int8", "int4", "sign", "codebook"])
                 args += ["--values", o["values"]]
@@ -659,6 +848,8 @@ class Run:
         if wild and not o["exact"] and rng.random() < 0.9:
             o["exact"], args = True, ["--exact"] + [a for a in args if a == "--cast"]
             o.update(include=[], exclude=[], mask=None, scores=None, new_tensors="refuse", meta={})
+        if rng.random() < 0.6:
+            args += ["--effort", rng.choice(["fast", "default", "small"])]
         for j, a in enumerate(args):
             if isinstance(a, dict):
                 args[j] = write_checkpoint(rng, os.path.join(self.here, f"side{i}-{j}"), a)
@@ -679,11 +870,12 @@ class Run:
             must(code in (2, 6), f"create must refuse ({error}) but exits {code}")
             return
         must(code == 0, f"create exits {code}: {out}")
-        with open(path, "rb") as f:
-            pack = Pack(f.read())
+        pack, alone = load(path, base.tensors), load(path)
         bind(pack, base)
         compare_pack(pack, model, base.tensors, fine.tensors)
         self.counts["packs"] += 1
+        self.counts["packs coded by class"] += any(o.coder is not None for o in pack.owns)
+        self.counts["packs that need the base"] += not alone.decoded
         self.counts["exact" if pack.exact else o["values"]] += 1
         try:
             result = result_digest(pack, base)
@@ -755,7 +947,7 @@ class Run:
 
     def mutate(self, rng, base_path, base, named, i):
         path, pack = named
-        forge, how = Forge(rng.random(), pack), i
+        forge, how = Forge(rng.random(), pack, base.tensors), i
         out = os.path.join(self.here, f"mutated{i}.stitch")
         if how == 0:  # nothing but another encoding
             data = forge.data()
@@ -765,17 +957,19 @@ class Run:
             data = rng.choice([mutation(rng), mutation(rng), lambda d: d[:rng.randrange(len(d))], lambda d: d + b"\0"])(data)
         else:
             forge.split_anywhere = rng.random() < 0.1
-            parts = ["manifest", "manifest", "table", "table", "payload", "payload", "file", "header"]
+            parts = ["manifest", "table", "table", "table", "payload", "payload", "payload", "file", "header"]
             for part in rng.sample(parts, rng.choice([1, 1, 2])):
                 forge.tamper[part] = mutation(rng)
             data = forge.data()
-        mine, new = self.verdict(data)
+        mine, new = self.verdict(data, base)
         if mine and mine.rule == "CID-1" and how != 1:
-            must(self.theirs(out, data)[0] == "malformed", "CID-1 is not seen")
+            must(self.theirs(out, data, "--base", base_path)[0] in ("malformed", "wrong-base"), "CID-1 is not seen")
             forge.content = bytes.fromhex(str(mine)[-64:])
             data = forge.data()
-            mine, new = self.verdict(data)
-        theirs, rule = self.theirs(out, data)
+            mine, new = self.verdict(data, base)
+        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if m == 6 or c == 2)
+        self.without_base(out, data, mine)
+        theirs, rule = self.theirs(out, data, "--base", base_path)
         kind = "accepted" if mine is None else "refused" if mine.kind == "limit" else mine.kind
         self.counts["mutated: " + kind] += 1
         must((mine is None) == (theirs == "accepted"), f"{out}: {mine or 'accepted'}, but the binary says {theirs} {rule}")
@@ -787,16 +981,30 @@ class Run:
                 must(new.content == pack.content, "content id of another encoding")
             self.apply(rng, base_path, base, [(out, new, 1.0)], None, 1.0, "auto", f"mutated{i}")
 
-    def verdict(self, data):
+    def without_base(self, out, data, with_base):
+        """Both without a base: the same answer where all is decoded. Where not, no reader may refuse what is right."""
+        mine, new = self.verdict(data)
+        theirs, rule = self.theirs(out, data)
+        must(mine is None or with_base is not None, f"{out}: {mine} only without the base")
+        must(theirs == "accepted" or mine is not None, f"{out}: accepted, but the binary says {theirs} {rule} (without a base)")
+        if mine is not None and theirs == "accepted":
+            self.soft[f"{mine.rule} is not seen by the binary without a base"] += 1
+            must(with_base is not None, f"{out}: {mine}, but the binary accepts it without a base")
+        self.counts["mutated: accepted, not decoded without a base"] += mine is None and not new.decoded
+
+    def verdict(self, data, base=None):
         try:
-            return None, Pack(data)
+            pack = Pack(data, base and base.tensors)
+            if base:
+                bind(pack, base)
+            return None, pack
         except SpecError as error:
             return error, None
 
-    def theirs(self, path, data):
+    def theirs(self, path, data, *more):
         with open(path, "wb") as f:
             f.write(data)
-        code, answer = self.call("verify", path)
+        code, answer = self.call("verify", path, *more)
         error = answer.get("error", {})
         return EXITS.get(code, "accepted" if code == 0 else str(code)), error.get("rule")
 
@@ -824,8 +1032,9 @@ def check_valid(folder):
     """Ids, content, base and result, the facts that are known here by name, and the outcome of applying."""
     def at(name):
         return os.path.join(folder, name)
-    pack, base = load(at("pack.stitch")), Checkpoint(at("base.safetensors"))
-    expected = {}
+    base = Checkpoint(at("base.safetensors"))
+    pack, alone, expected = load(at("pack.stitch"), base.tensors), load(at("pack.stitch")), {}
+    must(alone.decoded or any(o.coder is not None and o.coder.uses_base for o in alone.owns), "not decoded for no reason")
     if os.path.exists(at("expected.json")):
         with open(at("expected.json")) as f:
             expected = json.load(f)
@@ -860,13 +1069,12 @@ def tensor_facts(row):
                 positions=o.positions, codes=[f"{c:x}" for c in o.codes], scales=runs, levels=[bits(x) for x in o.levels])
 
 def check_corrupt(path):
-    """Both the rule and the exit code."""
-    with open(path, "rb") as f:
-        data = f.read()
+    """Both the rule and the exit code. A pack that needs its base has it beside it, NAME.safetensors."""
     with open(path[:-len("stitch")] + "json") as f:
         expected = json.load(f)
+    base = path[:-len("stitch")] + "safetensors"
     try:
-        Pack(data)
+        load(path, Checkpoint(base).tensors if os.path.exists(base) else None)
     except SpecError as error:
         must(error.exit_code == expected["exit_code"], f"{error}, expected {expected}")
         must(expected.get("rule") in (None, error.rule), f"{error}, expected {expected}")

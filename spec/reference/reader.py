@@ -6,7 +6,7 @@ to be read beside `format.md` and `numbers.md` and to judge other readers, not t
 
 Needs Python 3.9 or later with `blake3` and `zstandard`.
 """
-import math, struct, sys
+import functools, math, struct, sys
 import blake3, zstandard
 
 EXIT = {"malformed": 3, "integrity": 4, "wrong-base": 5, "refused": 6, "limit": 6, "unsupported": 8}
@@ -182,14 +182,15 @@ def unzstd(data, size, most=None):
 # ---------------------------------------------------------------- manifest
 
 class Cursor:
-    """The grid of "Manifest"; whatever is read this strictly encodes to the same bytes (MAN-2)."""
-    def __init__(self, data):
-        self.data, self.at = data, 0
+    """The grid of "Manifest"; whatever is read this strictly encodes to the same bytes (MAN-2). Also of "Classes"."""
+    def __init__(self, data, rule="MAN-2"):
+        self.data, self.at, self.rule = data, 0, rule
     def take(self, n):
-        need(n <= len(self.data) - self.at, "MAN-2", "the manifest ends early")
+        need(n <= len(self.data) - self.at, self.rule, "cut off")
         self.at += n
         return self.data[self.at - n:self.at]
     def u8(self): return self.take(1)[0]
+    def u16(self): return int.from_bytes(self.take(2), "little")
     def u32(self): return int.from_bytes(self.take(4), "little")
     def u64(self): return int.from_bytes(self.take(8), "little")
     def f32(self): return struct.unpack("<f", self.take(4))[0]
@@ -222,14 +223,17 @@ class Section:
         self.len, self.raw_len, self.digest = c.u64(), c.u64(), c.digest()
 
 class Pack:
-    """A pack read and checked in full; raises SpecError."""
-    def __init__(self, data):
+    """A pack read and checked in full; raises SpecError. `base` maps the names of the base's tensors to (dtype, shape,
+    bytes). Without it a delta that needs it (CLS-1) has no positions and no codes, and `decoded` is False."""
+    def __init__(self, data, base=None):
         manifest = self.read_header(data)
         self.read_manifest(Cursor(manifest))
         self.check_manifest()
-        self.read_sections(data)
-        content = self.content_id()
-        need(content == self.content, "CID-1", f"the content id is {content.hex()}")
+        self.read_sections(data, base)
+        self.decoded = all(o.positions is not None for o in self.owns)
+        if self.decoded:
+            content = self.content_id()
+            need(content == self.content, "CID-1", f"the content id is {content.hex()}")
 
     def read_header(self, data):
         """HDR-1 to HDR-8, MAN-1, MAN-6; the decoded manifest."""
@@ -310,7 +314,7 @@ class Pack:
             row.own = first.own
             return
         o = row.own
-        o.dtype, o.shape, o.units = row.dtype, row.shape, row.bytes // row.dtype.unit
+        o.name, o.dtype, o.shape, o.units = row.name, row.dtype, row.shape, row.bytes // row.dtype.unit
         need(o.kind in KINDS, "VAL-1", f"kind {o.kind}", "unsupported")
         need(o.groups <= 1, "TEN-7", f"groups {o.groups}", "unsupported")
         need(o.groups == 0 or o.kind in SCALED, "TEN-7", "groups without scales")
@@ -320,11 +324,12 @@ class Pack:
         o.n_scales = 0 if o.kind not in SCALED else 1 if o.groups == 0 else o.units // o.row_len
         o.n_blocks = -(-o.units // (1 << self.block_log2))
         levels = 16 if o.kind == CODEBOOK else 0
-        need(o.table_len == 14 * o.n_blocks + 4 * o.n_scales + 4 * levels, "TAB-1", f"a table of {o.table_len}")
+        o.columns_len = 14 * o.n_blocks + 4 * o.n_scales + 4 * levels
+        need(o.columns_len <= o.table_len <= o.columns_len + 2**20, "TAB-1", f"a table of {o.table_len}")
 
     # ------------------------------------------------------------ sections
 
-    def read_sections(self, data):
+    def read_sections(self, data, base):
         """SEC-1 to SEC-5, DIG-2; then every table, mask and code."""
         for sections, what in ((self.payloads, "payload_len"), (self.tables, "table_len")):
             need(sum(s.raw_len for s in sections) == sum(getattr(o, what) for o in self.owns), "SEC-1", what)
@@ -345,11 +350,34 @@ class Pack:
             need(digest("section", stored) == s.digest, "DIG-2", f"section at {s.at}", "integrity")
             s.raw = stored if s.len == s.raw_len else unzstd(stored, s.raw_len)
         tables, payloads = Stream(self.tables), Stream(self.payloads)
+        for i, row in enumerate(self.rows):
+            if row.owner:
+                table = tables.take(row.own.table_len)
+                self.read_table(row.own, table)
+                row.own.coder = self.read_coder(i, row.own, table[row.own.columns_len:])
         for o in self.owns:
-            self.read_table(o, tables.take(o.table_len))
-            o.positions, o.codes = [], []
+            o.positions, o.codes, missing = [], [], False
             for block in o.blocks:
-                read_block(o, block, payloads.take(block.mask_len + block.codes_len))
+                stored = payloads.take(block.mask_len + block.codes_len)
+                if needs_base(o, block) and base is None:
+                    missing = True
+                else:
+                    read_block(o, block, stored, base_units(o, block, base) if needs_base(o, block) else None)
+            if missing:
+                o.positions = o.codes = None
+
+    def read_coder(self, i, o, data):
+        """TAB-1, CLS-1, CLS-2; None where there is none."""
+        def model_of(row):
+            need(row < i and self.rows[row].owner, "CLS-2", f"the model of row {row}")
+            other = self.rows[row].own.coder
+            need(other is not None and not other.borrows, "CLS-2", f"row {row} has no model")
+            return other.model
+        coder = Coder(Cursor(data, "CLS-2"), o, model_of) if data else None
+        need(coder is None or not coder.uses_base or o.base is not None, "CLS-1", "the base of a carried tensor")
+        used = any(k.mask_codec == 6 or k.code_codec == 2 for k in o.blocks)
+        need(coder is None or used, "CLS-1", "no block is coded by class")
+        return coder
 
     def read_table(self, o, t):
         """TAB-1 to TAB-5, MSK-3."""
@@ -413,36 +441,52 @@ def check_file_name(name):
     ends = ".safetensors .index.json .bin .pt .pth .ckpt .gguf .h5 .msgpack .onnx .pkl .npz .tflite .py"
     need(plain_name(name) and name != "stitch.json" and not name.endswith(tuple(ends.split())), "FIL-1", repr(name))
 
-def read_block(o, k, data):
-    """A mask of k positions and k codes."""
+def read_block(o, k, data, base):
+    """A mask of k positions and k codes; `base` are the base's units of the block, where it is coded by them."""
     if k.kept == 0:
         return
+    need(k.mask_codec <= 6, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
+    need(k.code_codec <= 2, "VAL-2", f"value codec {k.code_codec}", "unsupported")
     if k.kept == k.units:
-        need(k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
+        need(k.mask_codec == 6 or k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
     else:
         need(k.mask_codec not in (0, 1), "MSK-3", "not all are kept")
-    need(k.mask_codec <= 5, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
-    need(k.code_codec <= 1, "VAL-2", f"value codec {k.code_codec}", "unsupported")
-    positions = read_mask(k.mask_codec, data[:k.mask_len], k.units, k.kept)
-    o.positions += [k.first + p for p in positions]
-    bits = o.dtype.unit_bits if o.kind == STEP else KIND_BITS[o.kind]
-    packed, size = data[k.mask_len:], (k.kept * bits + 7) // 8
-    packed = unzstd(packed, size) if k.code_codec == 1 else packed
-    need(len(packed) == size, "VAL-2", "length of codes")
-    if bits < 8:
-        every = int.from_bytes(packed, "little")
-        need(every >> (bits * k.kept) == 0, "VAL-2", "unused bits")
-        codes = [packed[i * bits // 8] >> (i * bits % 8) & ((1 << bits) - 1) for i in range(k.kept)]
+    need(k.mask_codec != 6 and k.code_codec != 2 or o.coder is not None, "CLS-1", "there is no coder")
+    mask, stored, classes = data[:k.mask_len], data[k.mask_len:], None
+    if k.mask_codec == 6:
+        positions, classes = read_mask_by_class(o, k, mask, base)
+        need(len(positions) == k.kept, "MSK-2", f"{len(positions)} positions, not {k.kept}")
     else:
-        codes = [sum(packed[p * k.kept + i] << (8 * p) for p in range(bits // 8)) for i in range(k.kept)]
-    if o.kind == STEP:  # unfold
-        codes = [c >> 1 if c % 2 == 0 else (-(c >> 1) - 1) % (1 << bits) for c in codes]
+        positions = read_mask(k.mask_codec, mask, k.units, k.kept)
+        if k.code_codec == 2:
+            need(o.coder.model.rows is None, "CLS-6", "the levels of rows are not there")
+            classes = unit_classes(o, k, None, base)
+    codes = read_codes_by_class(o, stored, [classes[p] for p in positions]) if k.code_codec == 2 else \
+        unpack_codes(o, k, unzstd(stored, (k.kept * code_bits(o) + 7) // 8) if k.code_codec == 1 else stored)
+    if o.kind == STEP:
         need(o.base is None or all(codes), "VAL-2", "a step of 0")
     elif o.kind in KIND_FLOAT:
         need(all(KIND_FLOAT[o.kind].finite(c) for c in codes), "VAL-2", "infinity or NaN")
     elif o.kind in (INT8, INT4):
-        need(1 << (bits - 1) not in codes, "VAL-2", "the code that never is")
+        need(1 << (code_bits(o) - 1) not in codes, "VAL-2", "the code that never is")
+    o.positions += [k.first + p for p in positions]
     o.codes += codes
+
+def code_bits(o):
+    return o.dtype.unit_bits if o.kind == STEP else KIND_BITS[o.kind]
+
+def unpack_codes(o, k, packed):
+    """ "Codes", VAL-2."""
+    bits = code_bits(o)
+    need(len(packed) == (k.kept * bits + 7) // 8, "VAL-2", "length of codes")
+    if bits < 8:
+        every = int.from_bytes(packed, "little")
+        need(every >> (bits * k.kept) == 0, "VAL-2", "unused bits")
+        return [packed[i * bits // 8] >> (i * bits % 8) & ((1 << bits) - 1) for i in range(k.kept)]
+    codes = [sum(packed[p * k.kept + i] << (8 * p) for p in range(bits // 8)) for i in range(k.kept)]
+    if o.kind == STEP:  # unfold
+        codes = [c >> 1 if c % 2 == 0 else (-(c >> 1) - 1) % (1 << bits) for c in codes]
+    return codes
 
 def read_mask(codec, data, n, k):
     """MSK-2 to MSK-5: the positions."""
@@ -465,6 +509,255 @@ def read_mask(codec, data, n, k):
     need(len(positions) == k and positions[-1] < n, "MSK-2", "positions")
     return positions
 
+# ---------------------------------------------------------------- entropy coding
+
+class Table:
+    """Entries with frequencies that add up to 4,096; `first` is the symbol of entry 1 where the table is stored."""
+    def __init__(self, frequencies, first=None):
+        self.frequencies, self.first = frequencies, first
+        self.starts = [sum(frequencies[:i]) for i in range(len(frequencies))]
+        self.entry_of_slot = [e for e, f in enumerate(frequencies) for _ in range(f)]
+    def has(self, symbol):
+        entry = symbol - self.first + 1
+        return 1 <= entry < len(self.frequencies) and self.frequencies[entry] > 0
+
+def weight(s):
+    """ENT-1."""
+    return (8 + (s - 1) % 8) << (s - 1) // 8 if s else 0
+
+def frequencies(weights):
+    """ENT-2."""
+    present, total = sum(w > 0 for w in weights), sum(weights)
+    out = [1 + w * (4096 - present) // total if w else 0 for w in weights]
+    out[weights.index(max(weights))] += 4096 - sum(out)
+    return out
+
+def stored_table(c):
+    """ENT-3."""
+    c.rule = "ENT-3"
+    n, first = c.u16(), c.u16()
+    weights = c.take(n)
+    need(2 <= n <= 256 and first + n <= 513, "ENT-3", f"{n} entries from {first}")
+    need(max(weights) <= 128 and weights[1] and weights[-1], "ENT-3", "weights")
+    table = Table(frequencies([weight(s) for s in weights]), first)
+    table.stored = first, weights
+    return table
+
+class CodedRun:
+    """ENT-4, ENT-5."""
+    def __init__(self, data, n):
+        need(len(data) >= 4 * n, "ENT-4", "no states")
+        self.data, self.states = data, list(struct.unpack_from(f"<{n}I", data))
+        need(min(self.states) >= 65536, "ENT-4", "a small state")
+        self.at, self.entries, self.bits = 4 * n, 0, 0
+
+    def entry(self, table):
+        j = self.entries % len(self.states)
+        x = self.states[j]
+        slot = x % 4096
+        entry = table.entry_of_slot[slot]
+        x = table.frequencies[entry] * (x // 4096) + slot - table.starts[entry]
+        if x < 65536:
+            need(self.at + 2 <= len(self.data), "ENT-4", "no more words")
+            x = 65536 * x + int.from_bytes(self.data[self.at:self.at + 2], "little")
+            self.at += 2
+        self.states[j], self.entries = x, self.entries + 1
+        return entry
+
+    def symbol(self, table):
+        entry = self.entry(table)
+        if entry:
+            return table.first + entry - 1
+        symbol = self.raw(9)
+        need(not table.has(symbol), "ENT-4", "an escape for nothing")
+        return symbol
+
+    def raw(self, n):
+        first, self.bits, size = self.bits, self.bits + n, len(self.data)
+        need((self.bits + 7) // 8 <= size, "ENT-5", "no more raw bits")
+        part = self.data[size - (self.bits + 7) // 8:size - first // 8]
+        return int.from_bytes(part, "big") >> first % 8 & ((1 << n) - 1)
+
+    def finish(self):
+        need(all(x == 65536 for x in self.states), "ENT-4", "the last state")
+        size = (self.bits + 7) // 8
+        need(len(self.data) - self.at == size, "ENT-5", "another number of raw bits")
+        need(self.bits % 8 == 0 or self.data[self.at] >> self.bits % 8 == 0, "ENT-5", "unused bits")
+
+@functools.lru_cache(None)
+def gap_table(c):
+    """ENT-6: whether gaps are inverted, `shift`, and the table, whose last entry is `last`."""
+    v = abs(c - 80)
+    up = -(-v // 4)
+    odds = ((65536, 77936, 92682, 110218)[up * 4 - v] << 16) >> up
+    rest = 2**64 // (odds + 2**32)
+    shift = max(v // 4 - 3, 0)
+    for _ in range(shift):
+        rest = rest * rest >> 32
+    tail, weights = 2**32, []
+    while len(weights) < 63 and tail >= 2**20:
+        following = tail * rest >> 32
+        weights.append(tail - following)
+        tail = following
+    return c > 80, shift, Table(frequencies(weights + [max(tail, 1)]))
+
+# ---------------------------------------------------------------- classes
+
+class Model:
+    """CLS-3."""
+    def __init__(self, c):
+        c.rule = "CLS-3"
+        self.classes, parts = c.u8(), c.u8()
+        need(1 <= self.classes <= 64 and parts <= 7, "CLS-3", f"{self.classes} classes, parts {parts}")
+        self.odds, self.occupied = c.take(self.classes), c.take(self.classes)
+        need(max(self.odds) <= 127, "CLS-3", "odds")
+        self.rows = stored_table(c) if parts & 1 else None
+        self.columns = stored_table(c) if parts & 2 else None
+        self.values = []
+        for i in range(self.classes if parts & 4 else 0):
+            if c.data[c.at:c.at + 2] == b"\0\0":
+                c.at += 2
+                need(i > 0, "CLS-3", "no table before the first")
+                self.values.append(self.values[-1])
+            else:
+                table = stored_table(c)
+                need(i == 0 or table.stored != self.values[-1].stored, "CLS-3", "the table of before once more")
+                self.values.append(table)
+
+class Coder:
+    """CLS-2."""
+    def __init__(self, c, o, model_of):
+        flags, self.axis = c.u8(), c.u8()
+        self.origin = int.from_bytes(c.take(2), "little", signed=True)
+        need(flags <= 7 and self.axis <= len(o.shape), "CLS-2", f"flags {flags}, axis {self.axis}")
+        self.uses_base, self.borrows = flags & 1 == 1, flags & 4 == 4
+        need(o.dtype.float or not self.uses_base, "CLS-2", "no exponents")
+        self.model = model_of(c.u32()) if self.borrows else Model(c)
+        self.row_len = math.prod(o.shape[self.axis:]) * o.dtype.bits // (8 * o.dtype.unit)
+        units = math.prod(o.shape) * o.dtype.bits // (8 * o.dtype.unit)
+        need(self.model.rows is None or self.row_len >= min(8, units), "CLS-2", f"levels for rows of {self.row_len}")
+        self.columns = None  # level 0
+        if flags & 2:
+            need(1 <= self.row_len <= 2**18, "CLS-2", f"{self.row_len} columns")
+            need(self.model.columns is not None, "CLS-2", "no table of columns")
+            run = CodedRun(c.data[c.at:], 1)
+            self.columns = [level(run.symbol(self.model.columns), "CLS-2") for _ in range(self.row_len)]
+            run.finish()
+        else:
+            need(c.at == len(c.data), "CLS-2", "bytes after the coder")
+        need(-1024 <= self.origin <= 1024, "CLS-2", f"origin {self.origin}")
+
+DEAD = None
+
+def level(symbol, rule):
+    """CLS-2."""
+    need(symbol <= 33, rule, f"level {symbol}")
+    return symbol - 17 if symbol else DEAD
+
+def needs_base(o, k):
+    """CLS-1."""
+    return o.coder is not None and o.coder.uses_base and (k.mask_codec == 6 or k.code_codec == 2)
+
+def base_units(o, k, base):
+    """The base's units of a block, of the right base (BAS-2)."""
+    there = base.get(o.name)
+    need(there and there[:2] == (o.dtype, o.shape) and digest("tensor", there[2]) == o.base, "BAS-2", o.name, "wrong-base")
+    return units_of(o.dtype, there[2][k.first * o.dtype.unit:(k.first + k.units) * o.dtype.unit])
+
+def exponent(dtype, unit):
+    """CLS-4: e."""
+    e = unit >> dtype.mantissa & ((1 << dtype.exponent) - 1)
+    return min(max(e - 896, 0), 255) if dtype.name == "F64" else e
+
+def row_count(o, k):
+    """Rows that have units in a block."""
+    size = o.coder.row_len
+    return (k.first + k.units - 1) // size - k.first // size + 1 if size else 0
+
+def unit_classes(o, k, rows, base):
+    """CLS-4: the class of every unit of a block, None for those without one. `rows` are the levels of its rows."""
+    coder, out = o.coder, []
+    if coder.row_len == 0:
+        return [None] * k.units
+    for i in range(k.units):
+        row, column = divmod(k.first + i, coder.row_len)
+        by_row = rows[row - k.first // coder.row_len] if rows is not None else 0
+        by_column = coder.columns[column] if coder.columns is not None else 0
+        if by_row is DEAD or by_column is DEAD:
+            out.append(None)
+            continue
+        e = exponent(o.dtype, base[i]) if coder.uses_base else 0
+        out.append(min(max(coder.origin + by_row - 2 * e + by_column, 0), coder.model.classes - 1))
+    return out
+
+def read_mask_by_class(o, k, data, base):
+    """CLS-5: the positions, and the class of every unit."""
+    run, model, rows = CodedRun(data, 1), o.coder.model, None
+    if model.rows is not None:
+        rows = [level(run.symbol(model.rows), "CLS-5") for _ in range(row_count(o, k))]
+    classes, positions = unit_classes(o, k, rows, base), []
+    for c in range(model.classes):
+        none = 4088 - 16 * model.occupied[c]
+        if run.entry(Table([none, 4096 - none])) == 0:
+            continue
+        members = [i for i, of in enumerate(classes) if of == c]
+        (inverted, shift, table), hits, at = gap_table(model.odds[c]), [], 0
+        while True:
+            left, high = len(members) - at, read_high(run, table, (len(members) - at + (1 << shift) - 1) >> shift)
+            if high << shift >= left:
+                break
+            at += (high << shift) + run.raw(shift)
+            need(at < len(members), "CLS-5", "a gap past the end")
+            hits.append(members[at])
+            at += 1
+        kept = sorted(set(members) - set(hits)) if inverted else hits
+        need(kept, "CLS-5", "a class that keeps none")
+        positions += kept
+    run.finish()
+    return sorted(positions), classes
+
+def read_high(run, table, end):
+    """A high part, which is at most that of the end."""
+    high, last = 0, len(table.frequencies) - 1
+    while True:
+        entry = run.entry(table)
+        high += entry
+        need(high <= end, "CLS-5", "a late end")
+        if entry != last:
+            return high
+
+def read_codes_by_class(o, data, classes):
+    """CLS-6: a code for each of the kept units, whose classes are given."""
+    model, codes = o.coder.model, []
+    need(o.kind != SIGN, "CLS-6", "signs")
+    need(model.values, "CLS-6", "no tables of values")
+    run = CodedRun(data, 2)
+    for c in classes:
+        need(c is not None, "CLS-6", "a unit without a class")
+        codes.append(read_code(o, run, run.symbol(model.values[c])))
+    run.finish()
+    return codes
+
+def read_code(o, run, s):
+    """The code of a symbol and raw bits ("Codes by class")."""
+    bits, text = code_bits(o), f"symbol {s} of {KINDS[o.kind]}"
+    if o.kind == STEP:
+        l = s // 4 - 1 if s >= 4 else 0
+        raw = run.raw(l + 1) if s else 0
+        magnitude = ((4 + s % 4 if s >= 4 else s) << l) + (raw >> 1)
+        need(magnitude <= (1 << bits - 1) - 1 + (raw & 1), "CLS-6", text)
+        return (-magnitude if raw & 1 else magnitude) % (1 << bits)
+    if o.kind in KIND_FLOAT:
+        f = KIND_FLOAT[o.kind]
+        raw = run.raw(f.mantissa + 1)
+        need(s < 1 << f.exponent, "CLS-6", text)
+        return (raw & 1) * f.sign + (s << f.mantissa) + (raw >> 1)
+    offset = {INT8: 127, INT4: 7, CODEBOOK: 0}[o.kind]
+    need(s <= {INT8: 254, INT4: 14, CODEBOOK: 15}[o.kind], "CLS-6", text)
+    return (s - offset) % (1 << bits)
+
+# ---------------------------------------------------------------- content id
+
 def delta_digest(o):
     """CID-2."""
     size = o.dtype.unit if o.kind == STEP else (KIND_BITS[o.kind] + 7) // 8
@@ -479,15 +772,16 @@ def delta_digest(o):
         parts += [c.to_bytes(size, "little") for _, c in kept]
     return digest("delta", b"".join(parts))
 
-def load(path):
-    """The pack in a file."""
+def load(path, base=None):
+    """The pack in a file; `base` as for `Pack`."""
     with open(path, "rb") as f:
-        return Pack(f.read())
+        return Pack(f.read(), base)
 
 def main(path):
     """reader.py PACK: what a pack is."""
     p = load(path)
     print(f"id {p.id.hex()}\ncontent {p.content.hex()}\nbase {p.base.hex()}\nexact {p.exact} gain {p.gain}")
+    print("everything decodes" if p.decoded else "not decoded: what needs the base")
     for r in p.rows:
         print(f"{r.name!r} {r.dtype.name} {list(r.shape)} {KINDS[r.own.kind]} keeps {r.own.kept} of {r.own.units}")
 

@@ -239,7 +239,7 @@ def check_recipe(data, base, packs):
 def main(base, out, rule, lam, *packs):
     """stitch.py BASE OUT.safetensors RULE LAMBDA PACK@WEIGHT..."""
     base, packs = Checkpoint(base), [p.rpartition("@") for p in packs]
-    merged = merge(base, [(load(p), float(w)) for p, _, w in packs], rule, float(lam))
+    merged = merge(base, [(load(p, base.tensors), float(w)) for p, _, w in packs], rule, float(lam))
     with open(out, "wb") as f:
         f.write(model_file(base, merged))
     print(f"result {checkpoint_digest(merged).hex()}")

@@ -10,6 +10,7 @@ use crate::checkpoint::header::Header;
 use crate::checkpoint::mmap::FileBytes;
 use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 
 /// A base or fine-tuned model on disk: one `.safetensors` file or a Hugging Face folder. Never modified.
@@ -208,4 +209,11 @@ fn check_index(
         }
     }
     Ok(())
+}
+
+impl TensorSource for Checkpoint {
+    fn units(&self, name: &str, start: u64, len: u64) -> Result<Cow<'_, [u8]>> {
+        let unit = self.tensor(name).map_or(1, |info| info.dtype.unit_bytes() as u64);
+        self.bytes(name, start.saturating_mul(unit)..start.saturating_add(len).saturating_mul(unit))
+    }
 }

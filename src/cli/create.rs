@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use stitchpack::create::{CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
+use stitchpack::checkpoint::BaseCheck;
+use stitchpack::create::{Budget, CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope, Size};
 use stitchpack::method::density::Density;
 use stitchpack::model::delta::{Groups, ValueKind};
 use stitchpack::{Created, Error, Result};
@@ -38,7 +39,14 @@ pub struct Args {
 
 #[derive(clap::Args)]
 struct How {
-    /// Share of the float elements to keep, such as 0.05 or 5% [default: 1%]
+    /// How large the pack may be: a share of the fine-tuned model such as 1%, or bytes such as 20MB; what makes the best model
+    /// for that is chosen [default: 1%]
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["exact", "density", "mask"])]
+    size: Option<String>,
+    /// An error rather than a lossy pack, where the exact one does not fit --size
+    #[arg(long, conflicts_with_all = ["density", "mask"])]
+    require_exact: bool,
+    /// Share of the float elements to keep, such as 0.05 or 5%
     #[arg(long, value_name = "D", conflicts_with = "exact")]
     density: Option<String>,
     /// Give back the fine-tuned model bit for bit
@@ -53,7 +61,8 @@ struct How {
     /// Which positions share a scale: tensor or row [default: tensor]
     #[arg(long)]
     groups: Option<String>,
-    /// What the gain makes up for: none, energy, l1 or a factor [default: energy; none for float values]
+    /// What the gain makes up for: none, energy, l1, balanced or a factor [default: balanced with --size; with --density energy,
+    /// or none for float values]
     #[arg(long, value_name = "RULE")]
     rescale: Option<String>,
     /// Keep the positions with the largest scores: a safetensors file with the checkpoint's names and shapes
@@ -62,6 +71,13 @@ struct How {
     /// Keep the positions of a mask: a safetensors file of BOOL or U8 tensors
     #[arg(long, value_name = "FILE", conflicts_with_all = ["density", "scope"])]
     mask: Option<PathBuf>,
+    /// Whether every byte of the base is hashed again (full) or what was hashed before is believed while the file's size and
+    /// times are the same (cached)
+    #[arg(long, value_name = "HOW", default_value = "cached")]
+    base_check: String,
+    /// How hard to compress: fast (decodes at the speed of memory), default or small
+    #[arg(long, value_name = "HOW", default_value = "default")]
+    effort: String,
     #[command(flatten)]
     tensors: Tensors,
 }
@@ -85,6 +101,7 @@ pub struct Tensors {
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     let (base, fine_tuned) = (global.checkpoint(&args.base)?, global.checkpoint(&args.fine_tuned)?);
+    let base_check = args.how.base_check()?;
     let options = CreateOptions {
         method: method(&args.how, global)?,
         include: args.how.tensors.include,
@@ -95,6 +112,8 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         notes: notes(&args.meta)?,
         force: args.force,
         record_result: true,
+        effort: args.how.effort.parse()?,
+        base_check,
         workers: global.workers(),
     };
     let created = match (&args.output, args.dry_run) {
@@ -106,6 +125,15 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     Ok(())
 }
 
+impl How {
+    fn base_check(&self) -> Result<BaseCheck> {
+        match self.base_check.parse()? {
+            BaseCheck::Touched => Err(Error::InvalidInput("create reads all of the base: use full or cached".into())),
+            check => Ok(check),
+        }
+    }
+}
+
 fn method(how: &How, global: &Global) -> Result<Method> {
     if how.exact {
         return Ok(Method::Exact);
@@ -113,11 +141,11 @@ fn method(how: &How, global: &Global) -> Result<Method> {
     let defaults = Lossy::default();
     let values = how.values.as_deref().map_or(Ok(defaults.values), str::parse::<ValueKind>)?;
     let localizer = match (&how.scores, &how.mask) {
-        (Some(file), _) => Localizer::Scores(global.checkpoint(file)?),
-        (None, Some(file)) => Localizer::Mask(global.checkpoint(file)?),
+        (Some(file), _) => Localizer::Scores(global.checkpoint(file)?.into()),
+        (None, Some(file)) => Localizer::Mask(global.checkpoint(file)?.into()),
         (None, None) => Localizer::Magnitude,
     };
-    Ok(Method::Lossy(Lossy {
+    let lossy = Lossy {
         density: how.density.as_deref().map_or(Ok(defaults.density), str::parse::<Density>)?,
         localizer,
         scope: how.scope.as_deref().map_or(Ok(Scope::default()), str::parse)?,
@@ -128,7 +156,12 @@ fn method(how: &How, global: &Global) -> Result<Method> {
             Some(other) => return Err(Error::InvalidInput(format!("groups \"{other}\" is not tensor or row"))),
         },
         rescale: how.rescale.as_deref().map(str::parse::<Rescale>).transpose()?,
-    }))
+    };
+    if how.density.is_some() || how.mask.is_some() {
+        return Ok(Method::Lossy(lossy));
+    }
+    let size = how.size.as_deref().map_or(Ok(Budget::default().size), str::parse::<Size>)?;
+    Ok(Method::Sized(Budget { size, lossy, keep_values: how.values.is_some(), require_exact: how.require_exact }))
 }
 
 fn notes(meta: &[String]) -> Result<std::collections::BTreeMap<String, String>> {

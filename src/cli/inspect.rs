@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use stitchpack::inspect::inspect;
+use stitchpack::model::source::TensorSource;
 use stitchpack::{Error, Result};
 
 use super::inspect_view::Style;
@@ -14,6 +15,9 @@ use super::{Global, inspect_html, inspect_view};
 pub struct Args {
     /// The pack; `-` reads it from standard input
     pack: PathBuf,
+    /// The base of the pack; with it, also what is coded by what the base has is decoded and counted
+    #[arg(long, value_name = "BASE")]
+    base: Option<PathBuf>,
     /// Write the report as one HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -22,8 +26,11 @@ pub struct Args {
     force: bool,
 }
 
-pub fn run(args: Args, _: &Global, say: &Say) -> Result<()> {
-    let inspection = inspect(&super::open_pack(&args.pack)?.verify()?)?;
+pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+    let packs = [super::open_pack(&args.pack)?.verify()?];
+    let base = super::base_of(&packs, args.base.as_deref(), global)?;
+    let [pack] = &packs;
+    let inspection = inspect(pack, base.as_ref().map(|b| b as &dyn TensorSource))?;
     if let Some(path) = &args.html {
         stitchpack::checkpoint::write_whole(path, inspect_html::html(&inspection).as_bytes(), args.force)?;
     }

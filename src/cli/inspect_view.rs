@@ -257,7 +257,7 @@ pub(super) mod tests {
         let method = Method::Lossy(Lossy { density, ..Lossy::default() });
         let out = folder.path().join("a.stitch");
         create(&base, &tuned, &out, &CreateOptions { method, notes, ..CreateOptions::default() }).unwrap();
-        stitchpack::inspect::inspect(&OpenedPack::open(&out).unwrap().verify().unwrap()).unwrap()
+        stitchpack::inspect::inspect(&OpenedPack::open(&out).unwrap().verify().unwrap(), None).unwrap()
     }
 
     #[test]

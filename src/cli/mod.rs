@@ -56,7 +56,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, or yes; 2 usage; 3 malformed; 4 in
 
 #[derive(Subcommand)]
 enum Command {
-    Create(create::Args),
+    Create(Box<create::Args>),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Apply(apply::Args),
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, global: &Global, say: &Say) -> Result<()> {
     match command {
-        Command::Create(args) => create::run(args, global, say),
+        Command::Create(args) => create::run(*args, global, say),
         Command::Inspect(args) => inspect::run(args, global, say),
         Command::Verify(args) => verify::run(args, global, say),
         Command::Apply(args) => apply::run(args, global, say),
@@ -169,4 +169,16 @@ fn open_pack(path: &Path) -> Result<stitchpack::OpenedPack> {
 /// Opens packs whose sections are checked when they are read.
 fn open_packs(paths: &[std::path::PathBuf]) -> Result<Vec<VerifiedPack>> {
     paths.iter().map(|p| Ok(open_pack(p)?.verify_as_read())).collect()
+}
+
+/// Opens the base of packs and checks that it is theirs, as far as they touch it.
+fn base_of(packs: &[VerifiedPack], path: Option<&Path>, global: &Global) -> Result<Option<Checkpoint>> {
+    let Some(path) = path else { return Ok(None) };
+    let base = global.checkpoint(path)?;
+    let touched: std::collections::HashSet<String> =
+        packs.iter().flat_map(VerifiedPack::tensors).map(|t| t.name).collect();
+    let check = stitchpack::checkpoint::BaseCheck::Touched;
+    let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
+    packs.iter().try_for_each(|pack| pack.check_base(&identity))?;
+    Ok(Some(base))
 }

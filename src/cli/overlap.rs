@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use stitchpack::Result;
 use stitchpack::error::Escaped;
+use stitchpack::model::source::TensorSource;
 
 use super::Global;
 use super::say::{Say, count, percent};
@@ -14,14 +15,18 @@ pub struct Args {
     /// Two or more packs
     #[arg(required = true, num_args = 2..)]
     packs: Vec<PathBuf>,
+    /// The base of the packs; needed for those that are coded by what it has, such as exact ones
+    #[arg(long, value_name = "BASE")]
+    base: Option<PathBuf>,
     /// Also list the tensors that share most
     #[arg(long)]
     tensors: bool,
 }
 
-pub fn run(args: Args, _: &Global, say: &Say) -> Result<()> {
+pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     let packs = super::open_packs(&args.packs)?;
-    let overlaps = stitchpack::overlap::overlap(&packs)?;
+    let base = super::base_of(&packs, args.base.as_deref(), global)?;
+    let overlaps = stitchpack::overlap::overlap(&packs, base.as_ref().map(|b| b as &dyn TensorSource))?;
     if say.json {
         let ids: Vec<String> = packs.iter().map(|p| p.id().to_string()).collect();
         say.document(&serde_json::json!({"packs": args.packs, "ids": ids, "overlaps": overlaps}));

@@ -37,7 +37,13 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     }
     let ids: Vec<String> = packs.iter().map(|p| p.id().to_string()).collect();
     check_id(&args, &packs)?;
-    let mut proved = vec!["integrity: every byte is under a digest that matches, and everything decodes".to_string()];
+    let mut undecoded = 0;
+    for pack in &packs {
+        undecoded += usize::from(pack.needs_base()?);
+    }
+    let decoded = undecoded == 0 || args.base.is_some();
+    let what = if decoded { ", and everything decodes" } else { "" };
+    let mut proved = vec![format!("integrity: every byte is under a digest that matches{what}")];
     if args.expect_id.is_some() {
         proved.push("identity: the id is the expected one".into());
     }
@@ -50,6 +56,9 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     let mut not_proved = vec!["origin: compare the id with one from a source you trust (--expect-id)".to_string()];
     if args.base.is_none() {
         not_proved.push("base: name one with --base".into());
+    }
+    if !decoded {
+        not_proved.push("content: it is coded by what the base has; --base decodes it".into());
     }
     not_proved.push("harmlessness: a verified pack can still hold a bad model".into());
     if say.json {
@@ -88,6 +97,12 @@ fn check_base(
     let touched: std::collections::HashSet<String> =
         packs.iter().flat_map(VerifiedPack::tensors).map(|t| t.name).collect();
     let identity = base.identity_with(check, &|name| touched.contains(name), &workers)?;
+    for pack in &packs {
+        pack.check_base(&identity)?;
+        if pack.needs_base()? {
+            pack.check_content(Some(&base))?;
+        }
+    }
     let layers =
         packs.into_iter().map(|p| Ok(Layer { pack: p.bind(&identity)?, weight: 1.0 })).collect::<Result<Vec<_>>>()?;
     let Some(outcome) = outcome else {

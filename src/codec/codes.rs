@@ -58,9 +58,14 @@ pub(crate) fn decode(
         ZSTD => unpack(kind, dtype, &compress::expand(stored, len)?, n, out),
         _ => return Err(Error::Unsupported { what: "value codec".into(), found: codec.into(), known: ZSTD.into() }),
     }?;
-    match out.iter().position(|code| !is_legal(kind, *code, zero_steps)) {
+    check(kind, out, zero_steps)
+}
+
+/// Refuses codes that a kind does not have.
+pub(crate) fn check(kind: ValueKind, codes: &[u64], zero_steps: bool) -> Result<()> {
+    match codes.iter().position(|code| !is_legal(kind, *code, zero_steps)) {
         Some(i) => {
-            let code = out.get(i).copied().unwrap_or(0);
+            let code = codes.get(i).copied().unwrap_or(0);
             Err(Error::malformed("VAL-2", "codes", format!("code {i} is {code:#x}, which {kind} does not have")))
         }
         None => Ok(()),

@@ -9,6 +9,9 @@
     clippy::expect_used
 )]
 
+pub(crate) mod block;
+pub(crate) mod classes;
 pub(crate) mod codes;
 pub(crate) mod compress;
+pub(crate) mod entropy;
 pub(crate) mod positions;

@@ -1,8 +1,12 @@
 //! The last pass: every block is encoded by some thread and written in order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
 
+use crate::codec::block::{self, Frame};
+use crate::codec::classes::coder::ModelPlace;
+use crate::create::fit::{Fit, Fits, Task};
 use crate::create::localize::{Localized, cut};
 use crate::create::options::CreateOptions;
 use crate::create::pairs::{Pair, Pairs};
@@ -16,10 +20,11 @@ use crate::method::step;
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, Groups, ValueKind};
 use crate::model::digest::{Digest, Role, TensorDigester};
+use crate::model::dtype::Dtype;
 use crate::model::identity::digest_of;
 use crate::model::tensor::TensorInfo;
 use crate::pack::content::{self, DeltaContent};
-use crate::pack::writer::{EncodedBlock, PackWriter, encode_block};
+use crate::pack::writer::{PackWriter, row_of};
 
 /// Everything that is known before the last pass.
 pub(crate) struct Encoder<'a> {
@@ -36,6 +41,8 @@ pub(crate) struct Encoded {
     pub kept: u64,
     /// By row: the digest of its delta's content and of its bytes when the pack is applied alone.
     digests: Vec<(Digest, Digest)>,
+    /// The rows whose tables hold the models that others share.
+    models: BTreeMap<(u8, u8, bool), u32>,
 }
 
 /// Where a delta comes from.
@@ -48,9 +55,13 @@ enum Job<'a> {
     Same(usize),
 }
 
+/// What is kept of a block, the base's bytes of its units, and the fine-tuned bytes.
+type Read<'a> = (BlockDelta, Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// One block, encoded, with what is hashed of it.
 struct Done {
-    block: EncodedBlock,
+    block: block::Encoded,
+    kept: usize,
     leaves: Vec<u8>,
     pieces: Vec<[u8; 32]>,
 }
@@ -67,12 +78,13 @@ impl Encoder<'_> {
         }
         jobs.extend(self.pairs.carried.iter().map(|t| (t.name.as_str(), Job::Carried(t))));
         let bytes = self.pairs.all.iter().map(|p| total(&p.info)).sum();
+        let fits = self.fit(&jobs, bytes)?;
         self.options.workers.progress().stage("encoding", bytes);
         let (mut out, mut row_of) = (Encoded::default(), BTreeMap::new());
-        for (name, job) in jobs {
+        for (i, (name, job)) in jobs.into_iter().enumerate() {
             match job {
                 Job::Same(first) => self.same(first, name, &row_of, &mut out)?,
-                own => self.tensor(&mut writer, own, &mut out)?,
+                own => self.tensor(&mut writer, own, (&fits, i), &mut out)?,
             }
             if out.rows.last().is_some_and(|row| row.name == name) {
                 row_of.insert(name, out.rows.len() - 1);
@@ -94,42 +106,88 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn tensor<W: Write + Seek>(&self, writer: &mut PackWriter<W>, job: Job, out: &mut Encoded) -> Result<()> {
-        let (info, base) = match job {
-            Job::Lossy(_, pair) | Job::Exact(pair) => (&pair.info, Some(pair.digest)),
-            Job::Carried(info) => (info, None),
-            Job::Same(_) => return Ok(()),
-        };
-        let (kind, groups) = match job {
-            Job::Lossy(..) => (self.quantizer.kind, self.quantizer.groups),
-            _ => (ValueKind::Step, Groups::Tensor),
+    /// Fits a coder to every tensor.
+    fn fit(&self, jobs: &BTreeMap<&str, Job>, bytes: u64) -> Result<Fits> {
+        self.options.workers.progress().stage("fitting", bytes);
+        let (jobs, mut found): (Vec<Job>, Vec<_>) = (jobs.values().copied().collect(), Vec::new());
+        self.options.workers.in_order(
+            jobs.len(),
+            |i| {
+                let job = jobs.get(i).copied().unwrap_or(Job::Same(0));
+                let Some((info, kind, _)) = self.about(job) else { return Ok(((0, 0, false), None)) };
+                let has_base = !matches!(job, Job::Carried(_));
+                let task = Task { info, kind, has_base, effort: self.options.effort };
+                let fit = task.fit(|i, at| self.delta(job, i, at).map(|(delta, base, _)| (delta, base)))?;
+                self.options.workers.progress().advance(info.byte_len());
+                Ok(((info.dtype.code(), kind.code(), has_base), fit))
+            },
+            |_, fit| {
+                found.push(fit);
+                Ok(())
+            },
+        )?;
+        Ok(Fits::new(found))
+    }
+
+    /// What a job's delta is of, how its values are stored, and which positions share a scale.
+    fn about<'b>(&self, job: Job<'b>) -> Option<(&'b TensorInfo, ValueKind, Groups)> {
+        Some(match job {
+            Job::Lossy(_, pair) => (&pair.info, self.quantizer.kind, self.quantizer.groups),
+            Job::Exact(pair) => (&pair.info, ValueKind::Step, Groups::Tensor),
+            Job::Carried(info) => (info, ValueKind::Step, Groups::Tensor),
+            Job::Same(_) => return None,
+        })
+    }
+
+    fn tensor<W: Write + Seek>(
+        &self,
+        writer: &mut PackWriter<W>,
+        job: Job,
+        (fits, number): (&Fits, usize),
+        out: &mut Encoded,
+    ) -> Result<()> {
+        let Some((info, kind, groups)) = self.about(job) else { return Ok(()) };
+        let base = match job {
+            Job::Lossy(_, pair) | Job::Exact(pair) => Some(pair.digest),
+            _ => None,
         };
         let mut table = Table::default();
         if let Job::Lossy(pair, _) = job {
             (table.scales, table.levels) = (self.quantizer.scales(pair), self.quantizer.levels(pair));
         }
+        let chosen = fits.of(number, info, kind, base.is_some());
         let mut content = DeltaContent::new(info, kind, base, &table);
         let (width, mut pieces) = (content.width(), Vec::new());
         let blocks: Vec<(u64, u64)> = cut(info.units()).collect();
-        let (mut kept, mut payload_len) = (0, 0);
+        let (mut kept, mut payload_len, mut by_class) = (0, 0, false);
         self.options.workers.in_order(
             blocks.len(),
             |i| {
-                let (start, len) = blocks.get(i).copied().unwrap_or((0, 0));
-                self.block(job, info, kind, i, (start, len), width)
+                let at = blocks.get(i).copied().unwrap_or((0, 0));
+                self.block(job, info, kind, chosen.as_ref().map(|c| &c.fit), i, at, width)
             },
             |_, done: Done| {
-                writer.block(&done.block.bytes)?;
+                writer.block(&done.block)?;
                 content.add(&done.leaves);
                 pieces.extend(done.pieces);
-                kept += u64::from(done.block.row.kept);
-                payload_len += done.block.row.payload_len();
-                table.blocks.push(done.block.row);
+                let row = row_of(&done.block, done.kept);
+                by_class |= block::is_by_class(row.mask_codec, row.value_codec);
+                kept += u64::from(row.kept);
+                payload_len += row.payload_len();
+                table.blocks.push(row);
                 Ok(())
             },
         )?;
         if kept == 0 && !matches!(job, Job::Carried(_)) {
             return Ok(());
+        }
+        if let Some(chosen) = chosen.filter(|_| by_class) {
+            // The first that shares a model has it in its own table, the others name its row.
+            let row = out.rows.len() as u32;
+            let owner = chosen.shared.map(|group| *out.models.entry(group).or_insert(row));
+            let place = owner.filter(|o| *o != row).map_or(ModelPlace::Own, ModelPlace::Row);
+            let lacks = || Error::Internal("a coder whose model lacks a level of its columns".into());
+            table.coder = chosen.fit.coder.encode(&place).ok_or_else(lacks)?;
         }
         let table_len = writer.table(&table);
         let own = OwnDelta {
@@ -152,26 +210,22 @@ impl Encoder<'_> {
     }
 
     /// Encodes block `i` of a tensor.
+    #[allow(clippy::too_many_arguments)]
     fn block(
         &self,
         job: Job,
         info: &TensorInfo,
         kind: ValueKind,
+        fit: Option<&Fit>,
         i: usize,
         at: (u64, u64),
         width: usize,
     ) -> Result<Done> {
         let (start, len) = at;
-        let (delta, result) = match job {
-            Job::Lossy(index, pair) => self.lossy(index, pair, i, at)?,
-            Job::Exact(pair) => self.exact(pair, at)?,
-            Job::Carried(info) => {
-                let bytes = self.pairs.carried_units(info, start, len)?;
-                let codes =
-                    bytes.chunks_exact(info.dtype.unit_bytes()).map(|b| step::step(info.dtype, 0, load_unit(b)));
-                (BlockDelta { positions: (0..len as u32).collect(), codes: codes.collect() }, bytes.into_owned())
-            }
-            Job::Same(_) => Default::default(),
+        let (delta, base, result) = self.delta(job, i, at)?;
+        let result = match (job, result) {
+            (Job::Lossy(index, pair), _) => Cow::Owned(self.outcome(index, pair, start, &base, &delta)?),
+            (_, result) => result,
         };
         let unit = info.dtype.unit_bytes() as u64;
         let digester = TensorDigester::new(info.byte_len());
@@ -179,36 +233,44 @@ impl Encoder<'_> {
         let pieces = result.chunks(piece as usize).zip(start * unit / piece..);
         let pieces = pieces.map(|(bytes, number)| digester.piece(number, bytes)).collect();
         let leaves = content::leaves(start, &delta, width);
-        let block = encode_block(kind, info.dtype, len as u32, &delta);
+        let rows = fit.map_or(Vec::new(), |fit| fit.rows(info, kind, at, &delta, &base));
+        let frame = Frame { info, kind, start, len: len as u32, coder: fit.map(|f| &f.coder), base: &base };
+        let block = block::encode(&frame, &delta, &rows, self.options.effort);
         self.options.workers.progress().advance(len * unit);
-        Ok(Done { block, leaves, pieces })
+        Ok(Done { block, kept: delta.positions.len(), leaves, pieces })
     }
 
-    /// Steps of the units that differ, and the fine-tuned bytes.
-    fn exact(&self, pair: &Pair, (start, len): (u64, u64)) -> Result<(BlockDelta, Vec<u8>)> {
-        let (base, tuned) = (self.pairs.base_units(pair, start, len)?, self.pairs.tuned_units(pair, start, len)?);
-        let mut delta = BlockDelta::default();
-        if base != tuned {
-            let unit = pair.info.dtype.unit_bytes();
-            for (p, (b, t)) in (0u32..).zip(base.chunks_exact(unit).zip(tuned.chunks_exact(unit))) {
-                if b != t {
-                    delta.positions.push(p);
-                    delta.codes.push(step::step(pair.info.dtype, load_unit(b), load_unit(t)));
-                }
+    /// What is kept of a block, the base's bytes of its units, and, but for lossy deltas, the fine-tuned bytes.
+    fn delta(&self, job: Job, i: usize, (start, len): (u64, u64)) -> Result<Read<'_>> {
+        Ok(match job {
+            Job::Lossy(index, pair) => {
+                let block = self.localized.blocks_of_pair(index).start + i;
+                let kept = self.localized.kept(self.pairs, block)?;
+                let delta = self.quantizer.encode(index, &pair.info, start, kept)?;
+                (delta, self.pairs.base_units(pair, start, len)?, Cow::default())
             }
-        }
-        Ok((delta, tuned.into_owned()))
+            Job::Exact(pair) => {
+                let (base, tuned) =
+                    (self.pairs.base_units(pair, start, len)?, self.pairs.tuned_units(pair, start, len)?);
+                (differences(pair.info.dtype, &base, &tuned), base, tuned)
+            }
+            Job::Carried(info) => {
+                let bytes = self.pairs.carried_units(info, start, len)?;
+                let codes =
+                    bytes.chunks_exact(info.dtype.unit_bytes()).map(|b| step::step(info.dtype, 0, load_unit(b)));
+                let delta = BlockDelta { positions: (0..len as u32).collect(), codes: codes.collect() };
+                (delta, Cow::default(), bytes)
+            }
+            Job::Same(_) => Default::default(),
+        })
     }
 
-    /// Codes of what is kept, and the bytes of the block when the pack is applied alone.
-    fn lossy(&self, index: usize, pair: &Pair, i: usize, (start, len): (u64, u64)) -> Result<(BlockDelta, Vec<u8>)> {
-        let block = self.localized.blocks_of_pair(index).start + i;
-        let kept = self.localized.kept(self.pairs, block)?;
-        let delta = self.quantizer.encode(index, &pair.info, start, kept)?;
-        let mut run = self.pairs.base_units(pair, start, len)?.into_owned();
+    /// The bytes of a block when a lossy pack is applied alone.
+    fn outcome(&self, index: usize, pair: &Pair, start: u64, base: &[u8], delta: &BlockDelta) -> Result<Vec<u8>> {
+        let mut run = base.to_vec();
         let mut met = Met::default();
         with_element!(pair.info.dtype, E => {
-            let deltas = self.numbers::<<E as crate::method::float::Element>::Real>(index, &pair.info, start, &delta);
+            let deltas = self.numbers::<<E as crate::method::float::Element>::Real>(index, &pair.info, start, delta);
             let part = Part { positions: &delta.positions, deltas: &deltas, bits: None, weight: 1.0 };
             stitch::<E>(&mut run, &[part], OverlapRule::Average, 1.0, &mut met);
         }, ());
@@ -219,7 +281,7 @@ impl Encoder<'_> {
                 self.quantizer.gain
             )));
         }
-        Ok((delta, run))
+        Ok(run)
     }
 
     /// d of each kept position at weight 1.
@@ -234,6 +296,44 @@ impl Encoder<'_> {
             })
             .collect()
     }
+}
+
+/// Steps of the units that differ.
+fn differences(dtype: Dtype, base: &[u8], tuned: &[u8]) -> BlockDelta {
+    match dtype.unit_bytes() {
+        1 => differences_of::<1>(dtype, base, tuned),
+        2 => differences_of::<2>(dtype, base, tuned),
+        4 => differences_of::<4>(dtype, base, tuned),
+        _ => differences_of::<8>(dtype, base, tuned),
+    }
+}
+
+fn differences_of<const N: usize>(dtype: Dtype, base: &[u8], tuned: &[u8]) -> BlockDelta {
+    /// Bytes compared at once: most runs of them are equal, and comparing is all that happens then.
+    const RUN: usize = 64;
+    let mut delta = BlockDelta::default();
+    let mut unit = |p: usize, b: &[u8; N], t: &[u8; N]| {
+        if b != t {
+            delta.positions.push(p as u32);
+            delta.codes.push(step::step(dtype, load_unit(b), load_unit(t)));
+        }
+    };
+    let ((runs, base_rest), (others, tuned_rest)) = (base.as_chunks::<RUN>(), tuned.as_chunks::<RUN>());
+    for (start, (run, other)) in (0..).step_by(RUN / N).zip(runs.iter().zip(others)) {
+        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        let differ = words.fold(0, |any, (a, b)| any | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)));
+        if differ == 0 {
+            continue;
+        }
+        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        for (start, (a, b)) in (start..).step_by(8 / N).zip(words).filter(|(_, (a, b))| a != b) {
+            let units = a.as_chunks::<N>().0.iter().zip(b.as_chunks::<N>().0);
+            units.zip(start..).for_each(|((b, t), p)| unit(p, b, t));
+        }
+    }
+    let rest = base_rest.as_chunks::<N>().0.iter().zip(tuned_rest.as_chunks::<N>().0);
+    rest.zip(runs.len() * (RUN / N)..).for_each(|((b, t), p)| unit(p, b, t));
+    delta
 }
 
 impl Encoded {

@@ -3,7 +3,9 @@
 //! The task vector is never held: each stage reads both checkpoints block by block, as often as it needs to, and what it
 //! keeps between blocks is a few numbers a block. spec/numbers.md has the arithmetic.
 
+mod budget;
 mod encode;
+mod fit;
 mod localize;
 mod options;
 mod pairs;
@@ -18,9 +20,11 @@ use crate::error::{Error, Result};
 use crate::format::header::Header;
 use crate::format::manifest::{Manifest, Origin};
 use crate::model::digest::Digest;
+use crate::model::identity::BaseIdentity;
 use crate::pack::writer::PackWriter;
 
-pub use options::{CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
+pub use budget::{Budget, Size};
+pub use options::{CreateOptions, Effort, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
 
 use encode::Encoder;
 use localize::Localized;
@@ -76,9 +80,11 @@ pub fn create(base: &Checkpoint, fine_tuned: &Checkpoint, out: &Path, options: &
     let inputs: Vec<_> = [base.own_paths(), fine_tuned.own_paths(), options.input_paths()].concat();
     refuse_input(out, inputs.iter().map(|p| p.as_path()))?;
     let output = OutputFile::create(out, options.force)?;
+    let prepared = Prepared::of(base, fine_tuned, options)?;
+    let options = &prepared.resolve(options)?;
     let created = {
         let writer = BufWriter::new(output.file());
-        let (writer, created) = write(base, fine_tuned, writer, out, options)?;
+        let (writer, created) = write(&prepared, writer, out, options)?;
         writer.into_inner().map_err(|e| Error::io(out, e.into_error()))?;
         created
     };
@@ -91,24 +97,47 @@ pub fn create(base: &Checkpoint, fine_tuned: &Checkpoint, out: &Path, options: &
 /// # Errors
 /// As [`create`].
 pub fn create_dry(base: &Checkpoint, fine_tuned: &Checkpoint, options: &CreateOptions) -> Result<Created> {
-    let sink = Counting::default();
-    write(base, fine_tuned, sink, Path::new("-"), options).map(|(_, created)| created)
+    let prepared = Prepared::of(base, fine_tuned, options)?;
+    let options = &prepared.resolve(options)?;
+    write(&prepared, Counting::default(), Path::new("-"), options).map(|(_, created)| created)
+}
+
+/// Two checkpoints, matched: what every attempt at a pack starts from.
+struct Prepared<'a> {
+    base: &'a Checkpoint,
+    fine_tuned: &'a Checkpoint,
+    identity: BaseIdentity,
+    pairs: Pairs<'a>,
+}
+
+impl<'a> Prepared<'a> {
+    fn of(base: &'a Checkpoint, fine_tuned: &'a Checkpoint, options: &CreateOptions) -> Result<Self> {
+        options.check()?;
+        let identity = base.identity_with(options.base_check, &|_| true, &options.workers)?;
+        let pairs = Pairs::of(base, fine_tuned, &identity, options)?;
+        Ok(Prepared { base, fine_tuned, identity, pairs })
+    }
+
+    /// Options that say how the pack is made, where they said only how large it may be.
+    fn resolve(&self, options: &CreateOptions) -> Result<CreateOptions> {
+        match &options.method {
+            Method::Sized(budget) => budget::resolve(self, budget, options),
+            Method::Exact | Method::Lossy(_) => Ok(options.clone()),
+        }
+    }
 }
 
 fn write<W: std::io::Write + std::io::Seek>(
-    base: &Checkpoint,
-    fine_tuned: &Checkpoint,
+    prepared: &Prepared,
     out: W,
     path: &Path,
     options: &CreateOptions,
 ) -> Result<(W, Created)> {
-    options.check()?;
-    let identity = base.identity(&options.workers)?;
-    let pairs = Pairs::of(base, fine_tuned, &identity, options)?;
-    let localized = Localized::of(&pairs, options)?;
-    let quantizer = Quantizer::fit(&pairs, &localized, options)?;
+    let Prepared { base, fine_tuned, identity, pairs } = prepared;
+    let localized = Localized::of(pairs, options)?;
+    let quantizer = Quantizer::fit(pairs, &localized, options)?;
     let writer = PackWriter::new(out, path.to_owned())?;
-    let encoder = Encoder { pairs: &pairs, localized: &localized, quantizer: &quantizer, options };
+    let encoder = Encoder { pairs, localized: &localized, quantizer: &quantizer, options };
     let (writer, encoded) = encoder.run(writer)?;
     fine_tuned.check_unchanged()?;
     base.check_unchanged()?;
@@ -126,7 +155,7 @@ fn write<W: std::io::Write + std::io::Seek>(
         complete: matches!(options.method, Method::Exact) && pairs.is_whole(),
         gain: quantizer.gain,
         block_log2: options::BLOCK_LOG2,
-        origin: origin(&pairs, &localized, options),
+        origin: origin(pairs, &localized, options),
         notes: options.notes.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         tensors: encoded.rows,
         payloads: Vec::new(),
@@ -139,7 +168,7 @@ fn write<W: std::io::Write + std::io::Seek>(
 
 fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Origin {
     let (localizer, scope, density, rescale) = match &options.method {
-        Method::Exact => ("exact", "", (0, 0), "none"),
+        Method::Exact | Method::Sized(_) => ("exact", "", (0, 0), "none"),
         Method::Lossy(l) => {
             let (localizer, density) = match &l.localizer {
                 Localizer::Magnitude => ("magnitude", l.density.fraction()),

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{BaseCheck, Checkpoint};
+pub use crate::codec::block::Effort;
+use crate::create::budget::Budget;
 use crate::error::{Error, Result};
 use crate::method::density::Density;
 use crate::model::delta::{Groups, ValueKind};
@@ -15,7 +18,7 @@ use crate::parallel::Workers;
 pub(crate) const BLOCK_LOG2: u8 = 18;
 
 /// How [`create`](crate::create()) makes a pack.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CreateOptions {
     /// Exact or lossy, and how.
     pub method: Method,
@@ -35,6 +38,10 @@ pub struct CreateOptions {
     pub force: bool,
     /// Record the digest of the touched tensors when the pack is applied alone.
     pub record_result: bool,
+    /// How hard the encoder tries.
+    pub effort: Effort,
+    /// Whether the base's digests may come from the cache.
+    pub base_check: BaseCheck,
     /// Threads and progress.
     pub workers: Workers,
 }
@@ -42,7 +49,7 @@ pub struct CreateOptions {
 impl Default for CreateOptions {
     fn default() -> Self {
         CreateOptions {
-            method: Method::Lossy(Lossy::default()),
+            method: Method::Sized(Budget::default()),
             include: Vec::new(),
             exclude: Vec::new(),
             cast: false,
@@ -51,6 +58,8 @@ impl Default for CreateOptions {
             notes: BTreeMap::new(),
             force: false,
             record_result: true,
+            effort: Effort::default(),
+            base_check: BaseCheck::Full,
             workers: Workers::default(),
         }
     }
@@ -58,7 +67,10 @@ impl Default for CreateOptions {
 
 impl CreateOptions {
     pub(crate) fn check(&self) -> Result<()> {
-        let Method::Lossy(lossy) = &self.method else { return Ok(()) };
+        let lossy = match &self.method {
+            Method::Exact => return Ok(()),
+            Method::Lossy(lossy) | Method::Sized(Budget { lossy, .. }) => lossy,
+        };
         if lossy.values == ValueKind::Step {
             return Err(Error::InvalidInput("steps are what an exact pack has; choose another value kind".into()));
         }
@@ -75,24 +87,43 @@ impl CreateOptions {
 
     /// Score and mask files, which an output must not replace.
     pub(crate) fn input_paths(&self) -> Vec<PathBuf> {
-        match &self.method {
-            Method::Lossy(Lossy { localizer: Localizer::Scores(file) | Localizer::Mask(file), .. }) => file.own_paths(),
+        let lossy = match &self.method {
+            Method::Exact => return Vec::new(),
+            Method::Lossy(lossy) | Method::Sized(Budget { lossy, .. }) => lossy,
+        };
+        match lossy {
+            Lossy { localizer: Localizer::Scores(file) | Localizer::Mask(file), .. } => file.own_paths(),
             _ => Vec::new(),
         }
     }
 }
 
+impl FromStr for Effort {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "fast" => Ok(Effort::Fast),
+            "default" => Ok(Effort::Default),
+            "small" => Ok(Effort::Small),
+            _ => Err(Error::InvalidInput(format!("effort \"{text}\" is not fast, default or small"))),
+        }
+    }
+}
+
 /// Exact or lossy.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Method {
     /// Steps for every unit that differs, in every dtype.
     Exact,
     /// A mask, and quantized deltas for the kept positions.
     Lossy(Lossy),
+    /// Whatever makes the best model for so many bytes: the exact pack where that fits, a lossy one elsewhere.
+    Sized(Budget),
 }
 
 /// How a lossy pack is made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lossy {
     /// The share of elements to keep; a given mask overrides it.
     pub density: Density,
@@ -130,14 +161,14 @@ impl Lossy {
 }
 
 /// What chooses the positions.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Localizer {
     /// The largest |fine-tuned − base| (the paper's dataless variant).
     Magnitude,
     /// The largest scores: a checkpoint with the names and shapes of the base's float tensors.
-    Scores(Checkpoint),
+    Scores(Arc<Checkpoint>),
     /// A mask as given: BOOL or U8 tensors by name; what is not 0 is kept, a tensor that is not there keeps nothing.
-    Mask(Checkpoint),
+    Mask(Arc<Checkpoint>),
 }
 
 /// Among which elements the top k is taken.
@@ -181,6 +212,8 @@ pub enum Rescale {
     Energy,
     /// The kept part gets the 1-norm of the task vector.
     L1,
+    /// The geometric mean of both: what keeps most of what fine-tuning gained (spec/rationale.md).
+    Balanced,
     /// A factor as given.
     Factor(f32),
 }
@@ -192,6 +225,7 @@ impl Rescale {
             Rescale::None => "none",
             Rescale::Energy => "energy",
             Rescale::L1 => "l1",
+            Rescale::Balanced => "balanced",
             Rescale::Factor(_) => "factor",
         }
     }
@@ -210,11 +244,14 @@ impl FromStr for Rescale {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::InvalidInput(format!("rescale \"{text}\" is not none, energy, l1 or a positive number"));
+        let bad = || {
+            Error::InvalidInput(format!("rescale \"{text}\" is not none, energy, l1, balanced or a positive number"))
+        };
         match text {
             "none" => Ok(Rescale::None),
             "energy" => Ok(Rescale::Energy),
             "l1" => Ok(Rescale::L1),
+            "balanced" => Ok(Rescale::Balanced),
             number => match number.parse::<f32>() {
                 Ok(x) if x.is_finite() && x > 0.0 => Ok(Rescale::Factor(x)),
                 _ => Err(bad()),

@@ -90,7 +90,7 @@ impl Quantizer {
         match lossy.rescale() {
             Rescale::None => return Ok(1.0),
             Rescale::Factor(x) => return Ok(x),
-            Rescale::Energy | Rescale::L1 => {}
+            Rescale::Energy | Rescale::L1 | Rescale::Balanced => {}
         }
         let (mut square, mut sum) = (0.0f64, 0.0f64);
         for_kept(
@@ -118,9 +118,11 @@ impl Quantizer {
                 sum += b;
             },
         )?;
+        let (energy, l1) = ((localized.square / square).sqrt(), localized.sum / sum);
         let gain = match lossy.rescale() {
-            Rescale::L1 => localized.sum / sum,
-            _ => (localized.square / square).sqrt(),
+            Rescale::L1 => l1,
+            Rescale::Balanced => (energy * l1).sqrt(),
+            _ => energy,
         } as f32;
         Ok(if gain.is_finite() && gain > 0.0 { gain } else { 1.0 })
     }

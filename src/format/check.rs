@@ -124,11 +124,7 @@ fn check_own(own: &OwnDelta, info: &TensorInfo, exact: bool, block_log2: u8) -> 
     if groups == Groups::Row && !kind.has_scale() {
         return bad("TEN-7", format!("has a scale a row, but {kind} values have no scale"));
     }
-    let expected = table::table_len(info, kind, groups, block_log2);
-    if own.table_len != expected {
-        return bad("TAB-1", format!("table has {} bytes, must have {expected}", own.table_len));
-    }
-    Ok(())
+    table::check_len(own.table_len, table::table_len(info, kind, groups, block_log2))
 }
 
 /// Decoding never shrinks, and memory has to be earned. [SEC-2]

@@ -38,11 +38,25 @@ pub struct Table {
     pub scales: Vec<f32>,
     /// The levels of a codebook, ascending.
     pub levels: Option<[f32; LEVELS]>,
+    /// How units fall into classes, where blocks are coded by class; empty elsewhere. [CLS-2]
+    pub coder: Vec<u8>,
 }
+
+/// Most bytes of a coder: 64 tables of 256 entries and the levels of every column fit. [TAB-1]
+pub const MOST_CODER: u64 = 1 << 20;
 
 /// Number of blocks of a tensor.
 pub fn block_count(info: &TensorInfo, block_log2: u8) -> u64 {
     info.units().div_ceil(1 << block_log2.min(63))
+}
+
+/// A table has its columns, and up to [`MOST_CODER`] bytes of coder. [TAB-1]
+pub(crate) fn check_len(found: u64, columns: u64) -> Result<()> {
+    if (columns..=columns.saturating_add(MOST_CODER)).contains(&found) {
+        return Ok(());
+    }
+    let detail = format!("has {found} bytes, must have {columns}, and up to {MOST_CODER} more for its coder");
+    Err(Error::malformed("TAB-1", "table", detail))
 }
 
 /// Number of scales of a tensor. [TEN-7]
@@ -54,7 +68,7 @@ pub fn scale_count(info: &TensorInfo, kind: ValueKind, groups: Groups) -> u64 {
     }
 }
 
-/// Bytes of a tensor's table. [TAB-1]
+/// Bytes of a tensor's table without its coder. [TAB-1]
 pub fn table_len(info: &TensorInfo, kind: ValueKind, groups: Groups, block_log2: u8) -> u64 {
     let floats =
         scale_count(info, kind, groups).saturating_add(if kind == ValueKind::Codebook { LEVELS as u64 } else { 0 });
@@ -62,7 +76,7 @@ pub fn table_len(info: &TensorInfo, kind: ValueKind, groups: Groups, block_log2:
 }
 
 impl Table {
-    /// Column after column: mask codecs, value codecs, kept, mask lengths, code lengths, scales, levels.
+    /// Column after column: mask codecs, value codecs, kept, mask lengths, code lengths, scales, levels; then the coder.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(self.blocks.iter().map(|b| b.mask_codec));
@@ -71,10 +85,11 @@ impl Table {
         out.extend(self.blocks.iter().flat_map(|b| b.mask_len.to_le_bytes()));
         out.extend(self.blocks.iter().flat_map(|b| b.values_len.to_le_bytes()));
         out.extend(self.scales.iter().chain(self.levels.iter().flatten()).flat_map(|x| x.to_le_bytes()));
+        out.extend(&self.coder);
         out
     }
 
-    /// Reads a table from all of `bytes`, whose length [`table_len`] gave, and checks it against the row of its tensor.
+    /// Reads a table from all of `bytes`, and checks it against the row of its tensor.
     pub fn decode(
         bytes: &[u8],
         info: &TensorInfo,
@@ -84,9 +99,7 @@ impl Table {
         kept: u64,
         payload_len: u64,
     ) -> Result<Self> {
-        if bytes.len() as u64 != table_len(info, kind, groups, block_log2) {
-            return Err(Error::malformed("TAB-1", "table", format!("has {} bytes", bytes.len())));
-        }
+        check_len(bytes.len() as u64, table_len(info, kind, groups, block_log2))?;
         let n = usize::try_from(block_count(info, block_log2)).unwrap_or(usize::MAX);
         let mut rest = bytes;
         let mask_codecs = column::<1>(&mut rest, n);
@@ -107,10 +120,13 @@ impl Table {
                 values_len: u32::from_le_bytes(values_len),
             })
             .collect();
-        let floats: Vec<f32> = rest.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let levels = if kind == ValueKind::Codebook { LEVELS as u64 } else { 0 };
+        let floats = scale_count(info, kind, groups).saturating_add(levels);
+        let floats = column::<4>(&mut rest, usize::try_from(floats).unwrap_or(usize::MAX));
+        let floats: Vec<f32> = floats.map(f32::from_le_bytes).collect();
         let levels = if kind == ValueKind::Codebook { floats.as_slice().try_into().ok() } else { None };
         let scales = if levels.is_some() { Vec::new() } else { floats };
-        let table = Table { blocks, scales, levels };
+        let table = Table { blocks, scales, levels, coder: rest.to_vec() };
         table.check(info, block_log2, kept, payload_len)?;
         Ok(table)
     }

@@ -11,9 +11,11 @@ use crate::inspect::report::{Bytes, Cost, Distribution, NamedBytes, TensorReport
 use crate::inspect::spread::{Magnitudes, Steps};
 use crate::method::quantize::dequantize;
 use crate::method::step::signed;
-use crate::model::delta::{BlockDelta, Groups, LEVELS, ValueKind};
+use crate::model::delta::{BlockDelta, LEVELS, ValueKind};
 use crate::model::dtype::Dtype;
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
+use crate::pack::body::Own;
 use crate::pack::bound::DeltaBlocks;
 
 /// Bytes of a digest.
@@ -33,6 +35,7 @@ pub(crate) struct Count {
     scales_decoded: u64,
     magnitudes: Magnitudes,
     steps: Steps,
+    not_decoded: u64,
 }
 
 impl Count {
@@ -47,19 +50,21 @@ impl Count {
             scales_decoded: 0,
             magnitudes: Magnitudes::new(),
             steps: Steps::new(),
+            not_decoded: 0,
         }
     }
 
     /// Decodes a delta of its own, and completes its report.
     pub fn delta(
         &mut self,
-        info: &TensorInfo,
-        groups: Groups,
-        carried: bool,
+        own: &Own,
+        base: Option<&dyn TensorSource>,
         blocks: &DeltaBlocks<'_>,
         report: &mut TensorReport,
     ) -> Result<()> {
-        let kind = blocks.kind();
+        let (info, groups, carried, kind) = (&own.info, own.groups, own.base.is_none(), own.kind);
+        let decodes = !carried && (base.is_some() || !blocks.needs_base());
+        self.not_decoded += u64::from(!carried && !decodes);
         let mut delta = BlockDelta::default();
         for i in 0..blocks.len() {
             let Some(row) = blocks.row(i).filter(|row| row.kept > 0) else { continue };
@@ -68,8 +73,8 @@ impl Count {
             *self.values.entry((carried, kind.code())).or_default() += values_len;
             report.mask_bytes += mask_len;
             report.value_bytes += values_len;
-            if !carried {
-                blocks.decode(i, &mut delta)?;
+            if decodes {
+                blocks.decode(i, base, &mut delta)?;
                 self.sizes(info.dtype, blocks, blocks.start_of(i), &delta);
             }
         }
@@ -162,6 +167,11 @@ impl Count {
     /// The distribution of magnitudes.
     pub fn magnitudes(&self) -> Distribution<f64> {
         self.magnitudes.finish()
+    }
+
+    /// Deltas that would have needed the base.
+    pub fn not_decoded(&self) -> u64 {
+        self.not_decoded
     }
 
     /// The distribution of steps.

@@ -20,17 +20,18 @@ use crate::format::header::VERSION;
 use crate::format::manifest::{DeltaRow, FileRow, Manifest};
 use crate::model::delta::ValueKind;
 use crate::model::digest::Digest;
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::VerifiedPack;
 
 use count::{Count, share};
 use name::Place;
 
-/// Looks at all of a pack; needs no base.
+/// Looks at all of a pack. Without the base, deltas that are coded by what it has are measured but not decoded.
 ///
 /// # Errors
 /// `DigestMismatch` or `Malformed` where a section is not what the manifest says, `Io` where it cannot be read.
-pub fn inspect(pack: &VerifiedPack) -> Result<Inspection> {
+pub fn inspect(pack: &VerifiedPack, base: Option<&dyn TensorSource>) -> Result<Inspection> {
     let (manifest, header) = (pack.manifest(), &pack.body().header);
     let mut count = Count::new(f64::from(manifest.gain));
     let mut tensors = Vec::with_capacity(manifest.tensors.len());
@@ -41,7 +42,7 @@ pub fn inspect(pack: &VerifiedPack) -> Result<Inspection> {
             report.same_as = manifest.tensors.get(earlier as usize).map(|t| t.name.clone());
         } else {
             let blocks = pack.blocks(own)?;
-            count.delta(&own.info, own.groups, carried, &blocks, &mut report)?;
+            count.delta(own, base, &blocks, &mut report)?;
         }
         count.totals(&report, own.info.dtype);
         tensors.push(report);
@@ -66,6 +67,7 @@ pub fn inspect(pack: &VerifiedPack) -> Result<Inspection> {
         tensors,
         magnitudes: count.magnitudes(),
         steps: count.steps(),
+        not_decoded: count.not_decoded(),
     })
 }
 
@@ -175,7 +177,7 @@ mod tests {
         let out = folder.path().join("a.stitch");
         let options = CreateOptions { method, new_tensors: NewTensors::Carry, ..CreateOptions::default() };
         create(&base, &tuned, &out, &options).unwrap();
-        let found = inspect(&OpenedPack::open(&out).unwrap().verify().unwrap()).unwrap();
+        let found = inspect(&OpenedPack::open(&out).unwrap().verify().unwrap(), Some(&base)).unwrap();
         assert_eq!(found.bytes.file, std::fs::metadata(&out).unwrap().len());
         found
     }
@@ -246,7 +248,7 @@ mod tests {
         create(&base, &base, &out, &CreateOptions { method: Method::Exact, ..CreateOptions::default() }).unwrap();
         let bytes = std::fs::read(&out).unwrap();
         let pack = OpenedPack::from_bytes(bytes, &Limits::default()).unwrap().verify().unwrap();
-        let found = inspect(&pack).unwrap();
+        let found = inspect(&pack, None).unwrap();
         assert_eq!((found.totals.kept, found.cost.mask, found.magnitudes.bins.len()), (0, None, 0));
     }
 }

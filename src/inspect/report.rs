@@ -47,6 +47,8 @@ pub struct Inspection {
     pub magnitudes: Distribution<f64>,
     /// Kept |step| of tensors that are stored as steps and not carried whole.
     pub steps: Distribution<u64>,
+    /// Deltas that are coded by what the base has and were not decoded, because no base was given.
+    pub not_decoded: u64,
 }
 
 /// How a pack was made. Nobody checked it.

@@ -6,4 +6,5 @@ pub mod dtype;
 pub(crate) mod filename;
 pub mod identity;
 pub mod mask;
+pub mod source;
 pub mod tensor;

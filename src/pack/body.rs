@@ -5,14 +5,18 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::{codes, compress, positions};
+use crate::codec::block::{self, Frame, Stored};
+use crate::codec::classes::coder::Coder;
+use crate::codec::classes::model::Model;
+use crate::codec::compress;
 use crate::error::{Error, Result};
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{self, DeltaRow, Manifest, SectionRow};
-use crate::format::table::{BlockRow, Table};
+use crate::format::table::{BlockRow, Table, table_len};
 use crate::limits::Limits;
 use crate::model::delta::{BlockDelta, Groups, ValueKind};
 use crate::model::digest::{Digest, Role};
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::source::Source;
 use crate::pack::stored;
@@ -31,7 +35,12 @@ pub(crate) struct Body {
     payloads: Sections,
     tables: Sections,
     files: Sections,
+    /// The models that were used last, by row: many small tensors share one.
+    models: Mutex<Vec<(u32, Arc<Model>)>>,
 }
+
+/// Models kept at hand.
+const MODELS_KEPT: usize = 16;
 
 /// A delta of its own, with everything that its row says in the types of the model.
 #[derive(Debug, Clone)]
@@ -79,7 +88,7 @@ impl Body {
             return Err(Error::malformed("SEC-3", "sections", detail));
         }
         let owns = owns_of(&manifest)?;
-        Ok(Body { source, header, manifest, owns, payloads, tables, files })
+        Ok(Body { source, header, manifest, owns, payloads, tables, files, models: Mutex::default() })
     }
 
     /// The file's path, where there is one.
@@ -115,6 +124,48 @@ impl Body {
         self.locate(table.map_err(|e| e.within(&place(own))))
     }
 
+    /// How the units of a delta fall into classes, where its table says so.
+    pub fn coder(&self, own: &Own, table: &Table) -> Result<Option<Coder>> {
+        if table.coder.is_empty() {
+            return Ok(None);
+        }
+        let coder = Coder::decode(&table.coder, &own.info, |row| self.model(own, row)).and_then(|coder| {
+            if !table.blocks.iter().any(|row| block::is_by_class(row.mask_codec, row.value_codec)) {
+                return Err(Error::malformed("CLS-1", "coder", "is used by no block"));
+            }
+            if coder.uses_base && own.base.is_none() {
+                let detail = "uses the base, but the tensor is carried whole";
+                return Err(Error::malformed("CLS-1", "coder", detail));
+            }
+            Ok(Some(coder))
+        });
+        self.locate(coder.map_err(|e| e.within(&place(own))))
+    }
+
+    /// The model in the table of an earlier row. [CLS-2]
+    fn model(&self, own: &Own, row: u32) -> Result<Arc<Model>> {
+        let bad = || {
+            Error::malformed("CLS-2", "coder", format!("has the model of row {row}, which is no earlier row with one"))
+        };
+        // Checked before the cache is asked: what it holds depends on what was read before, and an answer must not.
+        let other =
+            self.own_of_row(row as usize).filter(|o| o.row == row as usize && o.row < own.row).ok_or_else(bad)?;
+        let lock = || self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, model)) = lock().iter().find(|(r, _)| *r == row) {
+            return Ok(model.clone());
+        }
+        let part = self.tables.range(&self.source, other.table_start, other.table_len)?;
+        let columns = table_len(&other.info, other.kind, other.groups, self.manifest.block_log2);
+        let coder = usize::try_from(columns).ok().and_then(|n| part.bytes().ok()?.get(n..)).unwrap_or_default();
+        let model = Coder::own_model(coder)?.map(|(model, _)| Arc::new(model)).ok_or_else(bad)?;
+        let mut models = lock();
+        if models.len() >= MODELS_KEPT {
+            models.remove(0);
+        }
+        models.push((row, model.clone()));
+        Ok(model)
+    }
+
     /// Units of block `i` of a delta.
     pub fn block_len(&self, own: &Own, i: u64) -> u32 {
         let log2 = u32::from(self.manifest.block_log2);
@@ -123,23 +174,41 @@ impl Body {
         u32::try_from(len).unwrap_or(0)
     }
 
-    /// Decodes block `i`, whose row and place in the payload the caller took from the delta's table.
-    pub fn block(&self, own: &Own, i: u64, row: &BlockRow, start: u64, out: &mut BlockDelta) -> Result<()> {
-        let decoded = self.decode_block(own, i, row, start, out);
-        self.locate(decoded.map_err(|e| e.within(&format!("{} block {i}", place(own)))))
+    /// Decodes a block; `at` says which, and where it starts in the payload.
+    pub fn block(&self, own: &Own, at: &BlockAt, base: Option<&dyn TensorSource>, out: &mut BlockDelta) -> Result<()> {
+        let decoded = self.decode_block(own, at, base, out);
+        self.locate(decoded.map_err(|e| e.within(&format!("{} block {}", place(own), at.number))))
     }
 
-    fn decode_block(&self, own: &Own, i: u64, row: &BlockRow, start: u64, out: &mut BlockDelta) -> Result<()> {
+    fn decode_block(
+        &self,
+        own: &Own,
+        at: &BlockAt,
+        base: Option<&dyn TensorSource>,
+        out: &mut BlockDelta,
+    ) -> Result<()> {
         out.clear();
+        let row = at.row;
         if row.kept == 0 {
             return Ok(());
         }
-        let offset = own.payload_start.saturating_add(start);
+        let offset = own.payload_start.saturating_add(at.payload_start);
         let part = self.payloads.range(&self.source, offset, row.payload_len())?;
         let (mask, values) = part.bytes()?.split_at_checked(row.mask_len as usize).unwrap_or((&[], &[]));
-        positions::decode(row.mask_codec, mask, row.kept, self.block_len(own, i), &mut out.positions)?;
-        let carried = own.base.is_none();
-        codes::decode(row.value_codec, values, own.kind, own.info.dtype, row.kept, carried, &mut out.codes)
+        let start = at.number.checked_shl(self.manifest.block_log2.into()).unwrap_or(u64::MAX);
+        let len = self.block_len(own, at.number);
+        let base = match base {
+            _ if !block::needs_base(row.mask_codec, row.value_codec, at.coder) => Default::default(),
+            Some(base) => base.units(&own.info.name, start, len.into())?,
+            None => {
+                let what = "is coded by what the base has, so it cannot be decoded without; name the base (--base)";
+                return Err(Error::InvalidInput(format!("{} {what}", place(own))));
+            }
+        };
+        let frame = Frame { info: &own.info, kind: own.kind, start, len, coder: at.coder, base: &base };
+        let (mask_codec, value_codec, kept) = (row.mask_codec, row.value_codec, row.kept);
+        let stored = Stored { mask_codec, value_codec, kept, mask, values, zero_steps: own.base.is_none() };
+        block::decode(&frame, &stored, out)
     }
 
     /// Checks the digest of every section.
@@ -191,6 +260,15 @@ struct Sections {
     starts: Vec<(u64, u64)>,
     file_end: u64,
     cache: Mutex<Vec<(usize, Arc<Vec<u8>>)>>,
+}
+
+/// A block of a delta: which, what its table says, and where its bytes are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockAt<'a> {
+    pub number: u64,
+    pub row: &'a BlockRow,
+    pub payload_start: u64,
+    pub coder: Option<&'a Coder>,
 }
 
 /// Part of a section.

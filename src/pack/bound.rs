@@ -1,5 +1,7 @@
 //! A pack that is verified and matched to its base: the only state that gives deltas.
 
+use crate::codec::block;
+use crate::codec::classes::coder::Coder;
 use crate::error::Result;
 use crate::format::manifest::Manifest;
 use crate::format::table::{BlockRow, Table};
@@ -7,8 +9,9 @@ use crate::limits::Limits;
 use crate::model::delta::{BlockDelta, Groups, LEVELS, ValueKind};
 use crate::model::digest::Digest;
 use crate::model::mask::Mask;
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
-use crate::pack::body::{Body, Own};
+use crate::pack::body::{BlockAt, Body, Own};
 
 /// A pack whose deltas may be stitched onto its base.
 #[derive(Debug)]
@@ -104,15 +107,18 @@ impl<'a> TensorDelta<'a> {
         DeltaBlocks::new(self.body, self.own)
     }
 
-    /// All kept positions.
-    pub fn mask(&self) -> Result<Mask> {
+    /// All kept positions. `base` gives the base's bytes of the tensor, which some packs are coded with.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the base is needed and not given; `DigestMismatch` or `Malformed` as the pack gives them.
+    pub fn mask(&self, base: Option<&dyn TensorSource>) -> Result<Mask> {
         // One bit a unit; a carried tensor can claim any number of them.
         Limits::check("positions of a mask in memory", self.own.info.units(), 1 << 36)?;
         let units = usize::try_from(self.own.info.units()).unwrap_or(usize::MAX);
         let mut mask = Mask::empty(units);
         let (blocks, mut delta) = (self.blocks()?, BlockDelta::default());
         for i in 0..blocks.len() {
-            blocks.decode(i, &mut delta)?;
+            blocks.decode(i, base, &mut delta)?;
             let start = usize::try_from(blocks.start_of(i)).unwrap_or(usize::MAX);
             for p in &delta.positions {
                 mask.keep(start.saturating_add(*p as usize));
@@ -128,6 +134,7 @@ pub struct DeltaBlocks<'a> {
     body: &'a Body,
     own: &'a Own,
     table: Table,
+    coder: Option<Coder>,
     /// Where each block starts in the delta's payload.
     starts: Vec<u64>,
 }
@@ -135,6 +142,7 @@ pub struct DeltaBlocks<'a> {
 impl<'a> DeltaBlocks<'a> {
     pub(crate) fn new(body: &'a Body, own: &'a Own) -> Result<Self> {
         let table = body.table(own)?;
+        let coder = body.coder(own, &table)?;
         let mut at = 0u64;
         let starts = table
             .blocks
@@ -144,7 +152,7 @@ impl<'a> DeltaBlocks<'a> {
                 std::mem::replace(&mut at, end)
             })
             .collect();
-        Ok(DeltaBlocks { body, own, table, starts })
+        Ok(DeltaBlocks { body, own, table, coder, starts })
     }
 
     /// Number of blocks.
@@ -172,10 +180,28 @@ impl<'a> DeltaBlocks<'a> {
         self.table.blocks.get(i)
     }
 
-    /// Decodes block `i`.
-    pub fn decode(&self, i: usize, out: &mut BlockDelta) -> Result<()> {
+    /// Whether blocks cannot be decoded without the base's bytes.
+    pub fn needs_base(&self) -> bool {
+        (0..self.len()).any(|i| self.block_needs_base(i))
+    }
+
+    /// Whether block `i` cannot be decoded without the base's bytes.
+    pub(crate) fn block_needs_base(&self, i: usize) -> bool {
+        let row = self.table.blocks.get(i);
+        row.is_some_and(|row| block::needs_base(row.mask_codec, row.value_codec, self.coder.as_ref()))
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Decodes block `i`; `base` gives the base's bytes of the tensor.
+    pub fn decode(&self, i: usize, base: Option<&dyn TensorSource>, out: &mut BlockDelta) -> Result<()> {
         match (self.table.blocks.get(i), self.starts.get(i)) {
-            (Some(row), Some(start)) => self.body.block(self.own, i as u64, row, *start, out),
+            (Some(row), Some(start)) => {
+                let at = BlockAt { number: i as u64, row, payload_start: *start, coder: self.coder.as_ref() };
+                self.body.block(self.own, &at, base, out)
+            }
             _ => {
                 out.clear();
                 Ok(())
@@ -185,7 +211,14 @@ impl<'a> DeltaBlocks<'a> {
 
     /// Decodes what is kept of units `start..start + len`, which may span blocks; positions count from `start`, and `len` is
     /// at most 2^32 − 1. `block` is a buffer.
-    pub fn range(&self, start: u64, len: u64, block: &mut BlockDelta, out: &mut BlockDelta) -> Result<()> {
+    pub fn range(
+        &self,
+        start: u64,
+        len: u64,
+        base: Option<&dyn TensorSource>,
+        block: &mut BlockDelta,
+        out: &mut BlockDelta,
+    ) -> Result<()> {
         out.clear();
         let end = start.saturating_add(len);
         let first = start.checked_shr(self.block_log2()).unwrap_or(0);
@@ -194,7 +227,7 @@ impl<'a> DeltaBlocks<'a> {
             if block_start >= end {
                 break;
             }
-            self.decode(i, block)?;
+            self.decode(i, base, block)?;
             let unit = |p: &u32| block_start.saturating_add(u64::from(*p));
             let from = block.positions.partition_point(|p| unit(p) < start);
             let to = block.positions.partition_point(|p| unit(p) < end);

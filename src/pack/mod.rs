@@ -10,7 +10,7 @@
     clippy::expect_used
 )]
 
-mod body;
+pub(crate) mod body;
 pub mod bound;
 pub(crate) mod content;
 mod diagnose;

@@ -51,15 +51,16 @@ impl OpenedPack {
         self.body.header.id
     }
 
-    /// Checks the digest of every section, then decodes everything that decodes without the base and compares the content
-    /// id. Reads the whole file.
+    /// Checks the digest of every section, then decodes everything that decodes without the base, and compares the content
+    /// id where that is everything. Reads the whole file.
     ///
     /// # Errors
     /// `DigestMismatch` naming the section, or `Malformed` with the rule that what it holds breaks.
     pub fn verify(self) -> Result<VerifiedPack> {
         self.body.check_sections()?;
         let verified = VerifiedPack::new(self.body);
-        verified.check_content()?;
+        // What is coded by what the base has is decoded when a base is at hand.
+        verified.check_content(None)?;
         Ok(verified)
     }
 

@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
-use crate::format::table::Table;
 use crate::model::delta::BlockDelta;
 use crate::model::digest::{Digest, Role};
 use crate::model::identity::BaseIdentity;
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::body::{Body, Own};
 use crate::pack::bound::{BoundPack, DeltaBlocks};
@@ -52,11 +52,34 @@ impl VerifiedPack {
         DeltaBlocks::new(&self.body, own)
     }
 
-    /// Decodes everything and compares the content id. [CID-1]
-    pub(crate) fn check_content(&self) -> Result<()> {
-        let mut digests = Vec::with_capacity(self.body.owns.len());
+    /// Whether some deltas are coded by what the base has, so that they cannot be decoded without.
+    ///
+    /// # Errors
+    /// `DigestMismatch` or `Malformed` where a table is not what the manifest says.
+    pub fn needs_base(&self) -> Result<bool> {
         for own in &self.body.owns {
-            digests.push((own.row, delta_content(&self.body, own)?));
+            if self.blocks(own)?.needs_base() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Decodes everything, but for what needs a base where none is given, and compares the content id where nothing was left
+    /// out. Gives whether that is so. [CID-1]
+    ///
+    /// # Errors
+    /// `Malformed` where a block is not what its table says, or the content not what the manifest says.
+    pub fn check_content(&self, base: Option<&dyn TensorSource>) -> Result<bool> {
+        let (mut digests, mut complete) = (Vec::with_capacity(self.body.owns.len()), true);
+        for own in &self.body.owns {
+            match delta_content(&self.body, own, base)? {
+                Some(digest) => digests.push((own.row, digest)),
+                None => complete = false,
+            }
+        }
+        if !complete {
+            return Ok(false);
         }
         let manifest = &self.body.manifest;
         let rows = manifest.tensors.iter().enumerate().map(|(row, tensor)| {
@@ -71,10 +94,18 @@ impl VerifiedPack {
         let rows: Vec<_> = rows.collect();
         let found = content::content_id(&manifest.base, manifest.gain, &rows, &files);
         if found.0 == self.body.manifest.content {
-            return Ok(());
+            return Ok(true);
         }
         let detail = format!("content id is {found}, the manifest says {}", Digest(self.body.manifest.content));
         self.body.locate(Err(Error::malformed("CID-1", "content", detail)))
+    }
+
+    /// Whether a base is the one that the pack is bound to.
+    ///
+    /// # Errors
+    /// As [`VerifiedPack::bind`].
+    pub fn check_base(&self, base: &BaseIdentity) -> Result<()> {
+        diagnose::compare(&self.body, base)
     }
 
     /// Matches the pack to a base: every touched tensor by name, dtype, shape and digest, and the whole checkpoint where all of
@@ -83,37 +114,23 @@ impl VerifiedPack {
     /// # Errors
     /// `BaseMismatch`, with up to five tensors and a diagnosis.
     pub fn bind(self, base: &BaseIdentity) -> Result<BoundPack> {
-        diagnose::compare(&self.body, base)?;
+        self.check_base(base)?;
         Ok(BoundPack::new(self.body))
     }
 }
 
-fn delta_content(body: &Body, own: &Own) -> Result<Digest> {
-    let table = body.table(own)?;
-    let mut content = DeltaContent::new(&own.info, own.kind, own.base, &table);
-    let mut delta = BlockDelta::default();
-    walk(body, own, &table, |block_start, row_block| {
-        row_block(&mut delta)?;
-        content.add(&content::leaves(block_start, &delta, content.width()));
-        Ok(())
-    })?;
-    Ok(content.finish())
-}
-
-/// Calls `visit(first unit, decoder)` for every block of a delta that keeps any, in order.
-pub(crate) fn walk(
-    body: &Body,
-    own: &Own,
-    table: &Table,
-    mut visit: impl FnMut(u64, &dyn Fn(&mut BlockDelta) -> Result<()>) -> Result<()>,
-) -> Result<()> {
-    let mut start = 0u64;
-    for (i, row) in (0u64..).zip(&table.blocks) {
-        if row.kept > 0 {
-            let unit = i.checked_shl(body.manifest.block_log2.into()).unwrap_or(u64::MAX);
-            visit(unit, &|delta| body.block(own, i, row, start, delta))?;
+/// The digest of a delta's content; none where a block could not be decoded without the base.
+fn delta_content(body: &Body, own: &Own, base: Option<&dyn TensorSource>) -> Result<Option<Digest>> {
+    let blocks = DeltaBlocks::new(body, own)?;
+    let mut content = DeltaContent::new(&own.info, own.kind, own.base, blocks.table());
+    let (mut delta, mut complete) = (BlockDelta::default(), true);
+    for i in 0..blocks.len() {
+        if base.is_none() && blocks.block_needs_base(i) {
+            complete = false;
+            continue;
         }
-        start = start.saturating_add(row.payload_len());
+        blocks.decode(i, base, &mut delta)?;
+        content.add(&content::leaves(blocks.start_of(i), &delta, content.width()));
     }
-    Ok(())
+    Ok(complete.then(|| content.finish()))
 }

@@ -3,44 +3,29 @@
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use crate::codec::{codes, positions};
+use crate::codec::block::Encoded;
 use crate::error::{Error, Result};
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{FileRow, Manifest, SectionRow};
 use crate::format::table::{BlockRow, Table};
 use crate::limits::Limits;
-use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::digest::{Digest, Role};
-use crate::model::dtype::Dtype;
 use crate::pack::stored;
 
 /// A section ends at the first block or table that brings it to this many bytes: small enough that one tensor costs little
 /// to fetch and check, large enough that digests weigh nothing.
 const SECTION_BYTES: usize = 64 << 10;
 
-/// The bytes of one block and the row that a table keeps for it.
-pub(crate) struct EncodedBlock {
-    pub row: BlockRow,
-    pub bytes: Vec<u8>,
-}
-
-/// Encodes a block of `len` units with the smallest codecs.
-pub(crate) fn encode_block(kind: ValueKind, dtype: Dtype, len: u32, delta: &BlockDelta) -> EncodedBlock {
-    if delta.positions.is_empty() {
-        return EncodedBlock { row: BlockRow::default(), bytes: Vec::new() };
-    }
-    let (mask_codec, mut bytes) = positions::encode(&delta.positions, len);
-    let (value_codec, values) = codes::encode(kind, dtype, &delta.codes);
+/// The row that a table keeps for an encoded block.
+pub(crate) fn row_of(block: &Encoded, kept: usize) -> BlockRow {
     let fit = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let row = BlockRow {
-        mask_codec,
-        value_codec,
-        kept: fit(delta.positions.len()),
-        mask_len: fit(bytes.len()),
-        values_len: fit(values.len()),
-    };
-    bytes.extend(values);
-    EncodedBlock { row, bytes }
+    BlockRow {
+        mask_codec: block.mask_codec,
+        value_codec: block.value_codec,
+        kept: fit(kept),
+        mask_len: fit(block.mask.len()),
+        values_len: fit(block.values.len()),
+    }
 }
 
 /// Writes a pack to anything that can seek.
@@ -62,8 +47,9 @@ impl<W: Write + Seek> PackWriter<W> {
     }
 
     /// Adds the next block of the current tensor.
-    pub fn block(&mut self, bytes: &[u8]) -> Result<()> {
-        self.payload.extend(bytes);
+    pub fn block(&mut self, block: &Encoded) -> Result<()> {
+        self.payload.extend(&block.mask);
+        self.payload.extend(&block.values);
         if self.payload.len() >= SECTION_BYTES { self.end_payload() } else { Ok(()) }
     }
 

@@ -80,7 +80,7 @@ impl TensorStitcher<'_> {
         }
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
         for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
-            layer.blocks.range(start, len, &mut scratch.block, &mut run.delta)?;
+            layer.blocks.range(start, len, Some(self.model.base), &mut scratch.block, &mut run.delta)?;
         }
         let dtype = self.info.dtype;
         let mut mine = Met::default();

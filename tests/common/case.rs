@@ -173,12 +173,12 @@ pub fn make(site: &Site, name: &str, base: &Model, tuned: &Model, how: &How) -> 
     for delta in bound.deltas() {
         let (mine, blocks) = (&expected.deltas[delta.name()], delta.blocks().unwrap());
         assert_eq!(delta.kind(), mine.kind);
-        assert_eq!(kept(&delta), mine.kept, "positions and codes of {}", delta.name());
+        assert_eq!(kept(&delta, &site.base), mine.kept, "positions and codes of {}", delta.name());
         for (group, scale) in mine.scales.iter().enumerate() {
             let found = blocks.scale_at((group * mine.per_scale) as u64);
             assert_eq!(found.to_bits(), scale.to_bits(), "scale {group} of {}: {found} {scale}", delta.name());
         }
-        let mask = delta.mask().unwrap();
+        let mask = delta.mask(Some(&site.base)).unwrap();
         assert_eq!(mask.positions().collect::<BTreeSet<_>>(), mine.kept.keys().copied().collect());
     }
     Some(expected)

@@ -1,6 +1,6 @@
 //! Packs that lie: a valid pack taken apart, changed in one named way, and put together again with every length and digest
 //! recomputed, so that only a check of structure can refuse it. Cases are numbered as in the project's list of bad input: H
-//! header, M manifest, T tensors, K masks, V values, C compression, X digests.
+//! header, M manifest, T tensors, K masks, V values, E what is coded by class, C compression, X digests.
 //!
 //! The reader and the writer here are written from spec/format.md and share only the manifest's structs with the crate.
 
@@ -13,8 +13,8 @@ use stitchpack::model::dtype::Dtype;
 use stitchpack::{Error, OpenedPack};
 
 use super::models::{Model, Tensor, unit_bytes};
-use super::naive;
 use super::site::{Site, options, sparse};
+use super::{Random, classes, naive};
 
 /// What a reader must answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +78,8 @@ pub struct Parts {
     pub files: Vec<(String, Vec<u8>, u64)>,
     /// The table section as stored, instead of the plain one.
     pub tables: Option<Vec<u8>>,
+    /// What some coders need to be decoded.
+    pub base: Model,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -85,6 +87,8 @@ pub struct OwnParts {
     pub blocks: Vec<BlockParts>,
     /// Scales and levels.
     pub floats: Vec<f32>,
+    /// How units fall into classes; empty where nothing is coded by class.
+    pub coder: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -130,6 +134,18 @@ pub fn units(manifest: &Manifest, row: usize) -> u64 {
     row.shape.iter().product::<u64>() * u64::from(dtype.bits()) / 8 / unit_bytes(dtype) as u64
 }
 
+/// Scales and levels of a row. [TEN-7]
+fn float_count(manifest: &Manifest, row: usize, own: &OwnDelta) -> usize {
+    let kind = ValueKind::from_code(own.kind).unwrap();
+    match &manifest.tensors[row].shape[..] {
+        _ if kind == ValueKind::Codebook => 16,
+        _ if !kind.has_scale() => 0,
+        [_, _, ..] if own.groups == 1 && units(manifest, row) == 0 => 0,
+        [rows, _, ..] if own.groups == 1 => *rows as usize,
+        _ => 1,
+    }
+}
+
 impl Parts {
     pub fn of(pack: &[u8]) -> Self {
         let (len, raw_len) = (u32_at(pack, 64) as usize, u32_at(pack, 68));
@@ -159,11 +175,12 @@ impl Parts {
                 let (mask_codec, value_codec, kept) = (table[i], table[n + i], number(0));
                 parts.blocks.push(BlockParts { mask_codec, value_codec, kept, mask, codes });
             }
-            let floats = table[14 * n..].chunks_exact(4);
-            parts.floats = floats.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            let (floats, coder) = table[14 * n..].split_at(4 * float_count(&manifest, row, own));
+            parts.floats = floats.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            parts.coder = coder.to_vec();
             owns.push(parts);
         }
-        Parts { manifest, owns, files, tables: None }
+        Parts { manifest, owns, files, tables: None, base: Model::default() }
     }
 
     /// The plain table of one own delta.
@@ -175,6 +192,7 @@ impl Parts {
         out.extend(column(|b| (b.mask.len() as u32).to_le_bytes().to_vec()));
         out.extend(column(|b| (b.codes.len() as u32).to_le_bytes().to_vec()));
         out.extend(own.floats.iter().flat_map(|x| x.to_le_bytes()));
+        out.extend(&own.coder);
         out
     }
 
@@ -276,10 +294,45 @@ impl Parts {
         for (i, b) in own.blocks.iter().enumerate() {
             let start = i as u64 * size;
             let n = size.min(units - start);
-            let positions = unmask(b, n);
-            out.extend(positions.iter().map(|p| start + p).zip(unpack(b, kind, dtype)));
+            let (positions, codes) = match (b.mask_codec, b.value_codec) {
+                (6, _) | (_, 2) => self.by_class(row, own, b, (start, n), kind),
+                _ => (unmask(b, n), unpack(b, kind, dtype)),
+            };
+            out.extend(positions.iter().map(|p| start + p).zip(codes));
         }
         out
+    }
+
+    /// The model that a coder names or has.
+    fn model(&self, coder: &[u8]) -> classes::Model {
+        let Some(row) = classes::shared_row(coder) else { return classes::model_of(coder) };
+        let is_own = |row: &&stitchpack::format::manifest::TensorRow| matches!(row.delta, DeltaRow::Own(_));
+        let own = self.manifest.tensors[..row as usize].iter().filter(is_own).count();
+        classes::model_of(&self.owns[own].coder)
+    }
+
+    fn by_class(
+        &self,
+        row: usize,
+        own: &OwnParts,
+        b: &BlockParts,
+        (start, len): (u64, u64),
+        kind: ValueKind,
+    ) -> (Vec<u64>, Vec<u64>) {
+        let (name, shape) = (&self.manifest.tensors[row].name, &self.manifest.tensors[row].shape);
+        let dtype = Dtype::from_code(self.manifest.tensors[row].dtype).unwrap();
+        let (coder, model) = (&own.coder[..], &self.model(&own.coder));
+        let base = self.base.tensors.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.bytes);
+        let block = classes::Block { dtype, shape, coder, model, base, start, len };
+        let (mut positions, classes) = block.mask((b.mask_codec == 6).then_some(&b.mask[..]));
+        if b.mask_codec != 6 {
+            positions = unmask(b, len);
+        }
+        let codes = match b.value_codec {
+            2 => block.codes(kind, &positions, &classes, &b.codes),
+            _ => unpack(b, kind, dtype),
+        };
+        (positions, codes)
     }
 }
 
@@ -481,6 +534,10 @@ pub struct Good {
     pub f32: Vec<u8>,
     pub f16: Vec<u8>,
     pub bf16: Vec<u8>,
+    /// int8 by class on F32 `a`, `b` and `c` [48, 128], which share a model; rows and columns differ.
+    pub classed: Vec<u8>,
+    /// Steps by class, and by what the base has, on BF16 `a` and `b` [48, 128].
+    pub by_base: Vec<u8>,
     /// Nothing is touched.
     pub empty: Vec<u8>,
 }
@@ -490,7 +547,7 @@ fn wave(i: u64) -> f32 {
     ((i * 7919 % 1009) as f32 - 504.0) / 64.0
 }
 
-pub fn f32_tensor(name: &str, shape: &[u64], f: impl Fn(u64) -> f32) -> Tensor {
+pub fn f32_tensor(name: &str, shape: &[u64], f: impl FnMut(u64) -> f32) -> Tensor {
     let n = shape.iter().product();
     Tensor::f32s(name, shape, &(0..n).map(f).collect::<Vec<_>>())
 }
@@ -508,6 +565,8 @@ impl Good {
             f32: Self::lossy(ValueKind::F32, false),
             f16: Self::lossy(ValueKind::F16, false),
             bf16: Self::lossy(ValueKind::Bf16, false),
+            classed: Self::made(Self::classed_models(), sparse("0.2", ValueKind::Int8)),
+            by_base: Self::made(Self::by_base_models(), stitchpack::create::Method::Exact),
             empty: Self::empty(),
         })
     }
@@ -590,6 +649,41 @@ impl Good {
         site.pack_bytes("p")
     }
 
+    pub fn classed_models() -> (Model, Model) {
+        let loud = |i: u64| [0.1f32, 1.0, 0.3, 2.0, 0.02][(i * i % 5) as usize];
+        let tensor = |name: &str, seed: u64, by: f32| {
+            let mut random = Random(seed);
+            f32_tensor(name, &[48, 128], move |i| {
+                let noise = (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+                wave(i) + by * noise * loud(i / 128) * loud(i % 128 * 3)
+            })
+        };
+        let all = |by: f32| Model::new(vec![tensor("a", 1, by), tensor("b", 2, by), tensor("c", 3, by)]);
+        (all(0.0), all(0.25))
+    }
+
+    /// Weights of all sizes that an optimizer moved by about the same.
+    pub fn by_base_models() -> (Model, Model) {
+        let tensor = |name: &str, seed: u64, by: f64| {
+            let mut random = Random(seed);
+            let units: Vec<u64> = (0..48 * 128)
+                .map(|_| {
+                    let size = 2f64.powi(-(random.below(12) as i32)) * (1.0 + random.below(100) as f64 / 100.0);
+                    naive::encode(Dtype::BF16, size + by * (random.below(3) as f64 - 1.0))
+                })
+                .collect();
+            Tensor::of_units(name, Dtype::BF16, &[48, 128], &units)
+        };
+        let all = |by: f64| Model::new(vec![tensor("a", 1, by), tensor("b", 2, by)]);
+        (all(0.0), all(0.001))
+    }
+
+    fn made((base, tuned): (Model, Model), method: stitchpack::create::Method) -> Vec<u8> {
+        let site = Site::new(&base);
+        site.create("p", &tuned, &options(method)).unwrap();
+        site.pack_bytes("p")
+    }
+
     fn empty() -> Vec<u8> {
         let base = Model::new(vec![f32_tensor("w", &[3], wave)]);
         let site = Site::new(&base);
@@ -646,7 +740,8 @@ fn exact_at(m: &Manifest) -> usize {
 
 /// Every case of every family.
 pub fn all(good: &Good) -> Vec<Case> {
-    [h_cases(good), m_cases(good), t_cases(good), k_cases(good), v_cases(good), c_cases(good), x_cases(good)].concat()
+    let families = [h_cases, m_cases, t_cases, k_cases, v_cases, e_cases, c_cases, x_cases];
+    families.iter().flat_map(|cases| cases(good)).collect()
 }
 
 /// The container's header. H-01 and H-02 (files shorter than a header) are truncations: tests/corruption.rs has them all.
@@ -996,7 +1091,7 @@ pub fn t_cases(good: &Good) -> Vec<Case> {
             after(&good.int4, |m| own(m, 0).base = None),
             Malformed(&["TEN-8"]),
         ),
-        Case::new("T-18 table longer", after(p, |m| own(m, 0).table_len += 1), Malformed(&["TAB-1"])),
+        Case::new("T-18 table longer", after(p, |m| own(m, 0).table_len += 1), Malformed(&["SEC-1"])),
         Case::new("T-18 table of 2^64-1 bytes", after(p, |m| own(m, 0).table_len = u64::MAX), Malformed(&["TAB-1"])),
         Case::new("T-18 payload longer", after(p, |m| own(m, 0).payload_len += 1), Malformed(&["SEC-1"])),
         Case::new(
@@ -1149,7 +1244,8 @@ pub fn k_cases(good: &Good) -> Vec<Case> {
             Malformed(&["MSK-3"]),
         ),
         // [MSK-1]
-        Case::new("K-08 mask codec 6", lie(20, 2, &|b| b.mask_codec = 6), Unsupported),
+        Case::new("K-08 mask codec 6 without a coder", lie(20, 2, &|b| b.mask_codec = 6), Malformed(&["CLS-1"])),
+        Case::new("K-08 mask codec 7", lie(20, 2, &|b| b.mask_codec = 7), Unsupported),
         Case::new("K-08 mask codec 255", lie(20, 2, &|b| b.mask_codec = 255), Unsupported),
     ];
     for bit in 4..8 {
@@ -1236,7 +1332,7 @@ pub fn v_cases(good: &Good) -> Vec<Case> {
             after(&good.int4, |m| own(m, 0).groups = 1),
             Malformed(&["TAB-1"]),
         ),
-        Case::new("V-06 a scale too many", floats(&good.int4, &|f| f.push(1.0)), Malformed(&["TAB-1"])),
+        Case::new("V-06 a scale too many", floats(&good.int4, &|f| f.push(1.0)), Malformed(&["CLS-3"])),
         Case::new("V-06 no scale", floats(&good.int4, &|f| f.clear()), Malformed(&["TAB-1"])),
         Case::new("V-07 int8 code 0x80", codes(&good.int8, &|c| c[0] = 0x80), VAL2),
         Case::new("V-07 int4 code 8", codes(&good.int4, &|c| c[0] = c[0] & 0xf0 | 8), VAL2),
@@ -1248,7 +1344,12 @@ pub fn v_cases(good: &Good) -> Vec<Case> {
             }),
             VAL2,
         ),
-        Case::new("V-12 value codec 2", before(&good.sign, |p| block(p).value_codec = 2), Unsupported),
+        Case::new(
+            "V-12 value codec 2 without a coder",
+            before(&good.sign, |p| block(p).value_codec = 2),
+            Malformed(&["CLS-1"]),
+        ),
+        Case::new("V-12 value codec 3", before(&good.sign, |p| block(p).value_codec = 3), Unsupported),
         Case::new("V-12 value codec 255", before(&good.sign, |p| block(p).value_codec = 255), Unsupported),
         // [VAL-1]
         Case::new("V-13 kind 0", kind(0), Unsupported),
@@ -1266,7 +1367,7 @@ pub fn v_cases(good: &Good) -> Vec<Case> {
         Case::new("V-14 level NaN", floats(&good.codebook, &|f| f[15] = f32::NAN), Malformed(&["TAB-5"])),
         Case::new("V-14 level infinite", floats(&good.codebook, &|f| f[15] = f32::INFINITY), Malformed(&["TAB-5"])),
         Case::new("V-14 15 levels", floats(&good.codebook, &|f| f.truncate(15)), Malformed(&["TAB-1"])),
-        Case::new("V-14 17 levels", floats(&good.codebook, &|f| f.push(f32::MAX)), Malformed(&["TAB-1"])),
+        Case::new("V-14 17 levels", floats(&good.codebook, &|f| f.push(f32::MAX)), Malformed(&["CLS-2"])),
         Case::new(
             "V-14 equal levels",
             consistent(&good.codebook, |p| p.owns[0].floats[1] = p.owns[0].floats[0]),
@@ -1328,6 +1429,238 @@ pub fn v_cases(good: &Good) -> Vec<Case> {
             });
             cases.push(Case::new(format!("V-08 {what} delta with bits {bits:x}"), lie, VAL2));
         }
+    }
+    cases
+}
+
+/// A coder of one class with even odds, which a block keeps half of the time; then more of it.
+fn coder_of(flags: u8, parts: u8, more: &[&[u8]]) -> Vec<u8> {
+    [&[flags, 0, 0, 0, 1, parts, 80, 128][..], &more.concat()].concat()
+}
+
+/// A stored table of weights from symbol `first` on; two weights, of which that of the escape is 0, cost no bits.
+fn weights(first: u16, all: &[u8]) -> Vec<u8> {
+    [&(all.len() as u16).to_le_bytes()[..], &first.to_le_bytes(), all].concat()
+}
+
+/// A mask of [`coder_of`]: the class keeps some, and then these high parts.
+fn high_parts(all: &[usize]) -> Vec<u8> {
+    let gaps = all.iter().map(|h| classes::gap_entry(80, *h));
+    classes::write_run(1, &[(2040, 2056)].into_iter().chain(gaps).collect::<Vec<_>>(), &[])
+}
+
+/// Four U8 units of which the first is kept with a step of 1, by class; `lie` changes the coder and the block.
+fn forged_by_class(good: &Good, lie: impl FnOnce(&mut Vec<u8>, &mut BlockParts)) -> Parts {
+    let mut parts = forged(good, 4, &[0], 2);
+    let values = weights(1, &[0, 1]);
+    let codes = classes::write_run(2, &[], &[0]);
+    let by_class = BlockParts { mask_codec: 6, value_codec: 2, kept: 1, mask: high_parts(&[0, 3]), codes };
+    (parts.owns[0].coder, parts.owns[0].blocks[0]) = (coder_of(0, 4, &[&values]), by_class);
+    let own_parts = &mut parts.owns[0];
+    lie(&mut own_parts.coder, &mut own_parts.blocks[0]);
+    own(&mut parts.manifest, 0).kept = own_parts.blocks[0].kept.into();
+    parts
+}
+
+/// What is coded by class: coders, models, tables and runs.
+pub fn e_cases(good: &Good) -> Vec<Case> {
+    [coders_lie(good), models_lie(good), shared_models_lie(good), runs_lie(good)].concat()
+}
+
+fn coders_lie(good: &Good) -> Vec<Case> {
+    use Expect::{Accepted, Malformed};
+    const CLS2: Expect = Malformed(&["CLS-2"]);
+    let coder = |lie: &dyn Fn(&mut Vec<u8>)| before(&good.classed, |p| lie(&mut p.owns[0].coder));
+    let unused = |n: u64, coder: Vec<u8>| {
+        let mut parts = forged(good, n, &[0], 2);
+        parts.owns[0].coder = coder;
+        parts.seal_with_content()
+    };
+    // One row whose columns are all alike; the first unit is kept.
+    let columns = |n: usize| {
+        let mut parts = forged(good, n as u64, &[0], 2);
+        parts.owns[0].coder = coder_of(2, 2, &[&weights(17, &[0, 1]), &[0, 0, 1, 0]]);
+        let high = [vec![0], vec![13; (n - 1) / 13], vec![(n - 1) % 13]].concat();
+        (block(&mut parts).mask_codec, block(&mut parts).mask) = (6, high_parts(&high));
+        parts
+    };
+    let carried = |flags: u8| {
+        let mut parts = Parts::of(&good.exact);
+        let own = parts.owns.last_mut().unwrap();
+        own.coder = coder_of(flags, 0, &[]);
+        (own.blocks[0].mask_codec, own.blocks[0].mask) = (6, high_parts(&[0, 0, 0, 0]));
+        if flags == 0 { parts.seal_with_content() } else { parts.seal() }
+    };
+    vec![
+        Case::new("E-00 a pack by class", before(&good.classed, |_| ()), Accepted),
+        Case::new("E-00 a pack by class and base", before(&good.by_base, |_| ()), Accepted),
+        Case::new("E-01 flags 8", coder(&|c| c[0] = 8), CLS2),
+        Case::new("E-01 flags 255", coder(&|c| c[0] = 255), CLS2),
+        Case::new("E-01 axis above the rank", coder(&|c| c[1] = 3), CLS2),
+        Case::new("E-01 origin -1025", coder(&|c| c[2..4].copy_from_slice(&(-1025i16).to_le_bytes())), CLS2),
+        Case::new("E-01 origin 1025", coder(&|c| c[2..4].copy_from_slice(&1025i16.to_le_bytes())), CLS2),
+        Case::new("E-01 coder of three bytes", coder(&|c| c.truncate(3)), CLS2),
+        Case::new("E-01 coder of four bytes", coder(&|c| c.truncate(4)), Malformed(&["CLS-3"])),
+        Case::new("E-01 a byte after the coder", unused(9, coder_of(0, 0, &[&[0]])), CLS2),
+        Case::new("E-01 coder of 2^20+1 bytes", coder(&|c| c.resize((1 << 20) + 1, 0)), Malformed(&["TAB-1"])),
+        Case::new("E-02 integers by the base", unused(9, coder_of(1, 0, &[])), CLS2),
+        Case::new("E-02 a carried tensor by class", carried(0), Accepted),
+        Case::new("E-02 a carried tensor by the base", carried(1), Malformed(&["CLS-1"])),
+        Case::new("E-02 a coder that no block uses", unused(9, coder_of(0, 0, &[])), Malformed(&["CLS-1"])),
+        Case::new("E-03 2^18 columns", columns(1 << 18).seal_with_content(), Accepted),
+        Case::new("E-03 2^18 and one columns", columns((1 << 18) + 1).seal(), CLS2),
+        Case::new("E-03 columns without a table", unused(9, coder_of(2, 0, &[&[0, 0, 1, 0]])), CLS2),
+        Case::new(
+            "E-03 level of a column above 33",
+            unused(9, coder_of(2, 2, &[&weights(34, &[0, 1]), &[0, 0, 1, 0]])),
+            CLS2,
+        ),
+        Case::new("E-03 a byte after the columns", coder(&|c| c.push(0)), Malformed(&["ENT-4", "ENT-5"])),
+        Case::new("E-03 columns cut", coder(&|c| c.truncate(c.len() - 1)), Malformed(&["ENT-4", "ENT-5", "CLS-2"])),
+    ]
+}
+
+fn models_lie(good: &Good) -> Vec<Case> {
+    use Expect::Malformed;
+    const CLS3: Expect = Malformed(&["CLS-3"]);
+    const ENT3: Expect = Malformed(&["ENT-3"]);
+    let model = |lie: &dyn Fn(&mut Vec<u8>)| before(&good.classed, |p| lie(&mut p.owns[0].coder));
+    let one = |parts: u8, more: &[&[u8]]| forged_by_class(good, |c, _| *c = coder_of(0, parts, more)).seal();
+    let table = |weights: &[u8]| one(4, &[weights]);
+    let a = weights(1, &[0, 1]);
+    let two = |tables: [&[u8]; 2]| {
+        let coder = [&[0, 0, 0, 0, 2, 4, 80, 80, 128, 128], tables[0], tables[1]].concat();
+        forged_by_class(good, |c, _| *c = coder).seal()
+    };
+    vec![
+        Case::new("E-04 no classes", model(&|c| c[4] = 0), CLS3),
+        Case::new("E-04 65 classes", model(&|c| c[4] = 65), CLS3),
+        Case::new("E-04 unknown parts", model(&|c| c[5] = 15), CLS3),
+        Case::new("E-04 odds 128", model(&|c| c[6] = 128), CLS3),
+        Case::new("E-04 odds cut", model(&|c| c.truncate(7)), CLS3),
+        Case::new("E-04 first table as the one before", two([&[0, 0], &a]), CLS3),
+        Case::new("E-04 a table as the one before spelled out", two([&a, &a]), CLS3),
+        Case::new("E-04 a table is missing", one(4, &[]), ENT3),
+        Case::new("E-05 weight 129", table(&weights(0, &[1, 129])), ENT3),
+        Case::new("E-05 no weights", table(&weights(0, &[0, 0])), ENT3),
+        Case::new("E-05 one entry", table(&weights(0, &[1])), ENT3),
+        Case::new("E-05 257 entries", table(&weights(0, &[1; 257])), ENT3),
+        Case::new("E-05 symbol 512", table(&weights(511, &[1, 1, 1])), ENT3),
+        Case::new("E-05 first weight 0", table(&weights(0, &[1, 0, 1])), ENT3),
+        Case::new("E-05 last weight 0", table(&weights(0, &[1, 1, 0])), ENT3),
+    ]
+}
+
+fn shared_models_lie(good: &Good) -> Vec<Case> {
+    use Expect::Malformed;
+    const CLS2: Expect = Malformed(&["CLS-2"]);
+    let names =
+        |own: usize, row: u32| before(&good.classed, |p| p.owns[own].coder[4..8].copy_from_slice(&row.to_le_bytes()));
+    // The first tensor without classes, so that its row has no model to share.
+    let without = |share: bool| {
+        let mut parts = Parts::of(&good.classed);
+        let kept = parts.kept_of(0, &parts.owns[0], ValueKind::Int8, Dtype::F32);
+        let (positions, codes): (Vec<u64>, Vec<u64>) = kept.into_iter().unzip();
+        let (mask, codes) = (bitmap(&positions, 48 * 128), pack(&codes, ValueKind::Int8, Dtype::F32));
+        let kept = positions.len() as u32;
+        parts.owns[0].blocks[0] = BlockParts { mask_codec: 2, value_codec: 0, kept, mask, codes };
+        if !share {
+            parts.owns[0].coder.clear();
+        }
+        parts.seal()
+    };
+    vec![
+        Case::new("E-06 the model of its own row", names(1, 1), CLS2),
+        Case::new("E-06 the model of a later row", names(1, 2), CLS2),
+        Case::new("E-06 the model of a row that is not there", names(1, 3), CLS2),
+        Case::new("E-06 the model of row 2^32-1", names(1, u32::MAX), CLS2),
+        Case::new("E-06 the model of a row that has another's", names(2, 1), CLS2),
+        Case::new("E-06 the model of a row without a coder", without(false), CLS2),
+        Case::new("E-06 the model of a row that does not use it", without(true), Malformed(&["CLS-1"])),
+        Case::new("E-06 row cut", before(&good.classed, |p| p.owns[1].coder.truncate(7)), CLS2),
+    ]
+}
+
+fn runs_lie(good: &Good) -> Vec<Case> {
+    use Expect::{Accepted, Malformed};
+    const CLS5: Expect = Malformed(&["CLS-5"]);
+    const CLS6: Expect = Malformed(&["CLS-6"]);
+    const RUN: Expect = Malformed(&["ENT-4", "ENT-5"]);
+    let lie = |lie: &dyn Fn(&mut Vec<u8>, &mut BlockParts)| forged_by_class(good, lie).seal();
+    let mask = |high: &[usize], kept: u32| {
+        forged_by_class(good, |_, b| {
+            (b.mask, b.kept, b.value_codec, b.codes) = (high_parts(high), kept, 0, vec![2; kept as usize])
+        })
+    };
+    let gaps = |high: &[usize], kept: u32| mask(high, kept).seal();
+    let symbol = |first: u16, raw: usize| {
+        lie(&|c, b| {
+            (*c, b.codes) = (coder_of(0, 4, &[&weights(first, &[0, 1])]), classes::write_run(2, &[], &vec![0; raw]))
+        })
+    };
+    let short_rows = {
+        let mut parts = forged_by_class(good, |_, _| ());
+        parts.manifest.tensors[0].shape = vec![2, 7];
+        parts.owns[0].coder = coder_of(0, 1, &[&weights(17, &[0, 1])]);
+        parts.owns[0].coder[1] = 1;
+        parts.seal()
+    };
+    let rows = |symbol: u16| coder_of(0, 5, &[&weights(symbol, &[0, 1]), &weights(1, &[0, 1])]);
+    let mut cases = vec![
+        Case::new("E-07 one unit by class", forged_by_class(good, |_, _| ()).seal_with_content(), Accepted),
+        Case::new("E-07 all units by class", mask(&[0, 0, 0, 0, 0], 4).seal_with_content(), Accepted),
+        Case::new("E-07 a class ends late", gaps(&[0, 4], 1), CLS5),
+        Case::new("E-07 a class ends late by the last entry", gaps(&[0, 13, 0], 1), CLS5),
+        Case::new("E-07 a class keeps none", gaps(&[4], 1), CLS5),
+        Case::new("E-07 a class has no end", gaps(&[0, 0, 0, 0], 4), Malformed(&["CLS-5", "ENT-4"])),
+        Case::new("E-07 level of a row above 33", lie(&|c, _| *c = rows(34)), CLS5),
+        Case::new("E-07 another number of units is kept", lie(&|_, b| b.kept = 2), Malformed(&["MSK-2"])),
+        Case::new("E-08 mask without a state", lie(&|_, b| b.mask.truncate(3)), RUN),
+        Case::new("E-08 no mask", lie(&|_, b| b.mask.clear()), RUN),
+        Case::new(
+            "E-08 mask with a state below 2^16",
+            lie(&|_, b| b.mask[..4].copy_from_slice(&[255, 255, 0, 0])),
+            RUN,
+        ),
+        Case::new("E-08 mask one byte long", lie(&|_, b| b.mask.push(0)), RUN),
+        Case::new("E-08 mask one byte short", lie(&|_, b| b.mask.truncate(b.mask.len() - 1)), RUN),
+        Case::new("E-08 codes one byte long", lie(&|_, b| b.codes.push(0)), Malformed(&["ENT-5"])),
+        Case::new(
+            "E-08 a bit after the raw bits",
+            lie(&|_, b| *b.codes.last_mut().unwrap() = 2),
+            Malformed(&["ENT-5"]),
+        ),
+        Case::new("E-08 codes with one state", lie(&|_, b| b.codes.truncate(4)), RUN),
+        Case::new("E-08 codes that end with another state", lie(&|_, b| b.codes[0] = 1), RUN),
+        Case::new("E-09 levels of rows of seven units", short_rows, Malformed(&["CLS-2"])),
+        Case::new("E-09 codes by class without tables", lie(&|c, _| *c = coder_of(0, 0, &[])), CLS6),
+        Case::new(
+            "E-09 codes by class of rows whose levels are not there",
+            lie(&|c, b| (*c, b.mask_codec, b.mask) = (rows(17), 2, vec![1])),
+            CLS6,
+        ),
+        Case::new(
+            "E-09 a code in a dead column",
+            lie(&|c, b| {
+                *c = coder_of(2, 6, &[&weights(0, &[0, 1]), &weights(1, &[0, 1]), &[0, 0, 1, 0]]);
+                (b.mask_codec, b.mask) = (2, vec![1]);
+            }),
+            CLS6,
+        ),
+        Case::new("E-09 a step of 0", symbol(0, 0), Malformed(&["VAL-2"])),
+        Case::new(
+            "E-09 a step of 8 bits and magnitude 127",
+            lie(&|c, b| {
+                *c = coder_of(0, 4, &[&weights(23, &[0, 1])]);
+                b.codes = classes::write_run(2, &[], &[0b1_1110]);
+            }),
+            Malformed(&["CID-1"]),
+        ),
+        Case::new("E-09 a step of 8 bits and magnitude 128", symbol(24, 1), CLS6),
+    ];
+    for first in [28u16, 63, 127, 251, 252, 253, 256, 257, 300, 511] {
+        let raw = usize::from((first / 4).min(64)).div_ceil(8);
+        cases.push(Case::new(format!("E-09 a step of 8 bits and symbol {first}"), symbol(first, raw), CLS6));
     }
     cases
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod case;
+pub mod classes;
 pub mod interesting;
 pub mod lying_packs;
 pub mod models;

@@ -88,8 +88,8 @@ impl Site {
         let How::Lossy(lossy) = how else { return options(Method::Exact) };
         let localizer = match &lossy.chooser {
             Chooser::Magnitude => Localizer::Magnitude,
-            Chooser::Scores(model) => Localizer::Scores(self.checkpoint(&format!("{name}-scores"), model)),
-            Chooser::Mask(model) => Localizer::Mask(self.checkpoint(&format!("{name}-mask"), model)),
+            Chooser::Scores(model) => Localizer::Scores(self.checkpoint(&format!("{name}-scores"), model).into()),
+            Chooser::Mask(model) => Localizer::Mask(self.checkpoint(&format!("{name}-mask"), model).into()),
         };
         options(Method::Lossy(Lossy {
             density: Density::new(lossy.density.0, lossy.density.1).unwrap(),
@@ -159,10 +159,10 @@ pub fn sparse(density: &str, kind: ValueKind) -> Method {
 }
 
 /// Position → code of a tensor's delta.
-pub fn kept(delta: &TensorDelta) -> BTreeMap<usize, u64> {
+pub fn kept(delta: &TensorDelta, base: &Checkpoint) -> BTreeMap<usize, u64> {
     let (blocks, mut block, mut out) = (delta.blocks().unwrap(), BlockDelta::default(), BTreeMap::new());
     for i in 0..blocks.len() {
-        blocks.decode(i, &mut block).unwrap();
+        blocks.decode(i, Some(base), &mut block).unwrap();
         let start = blocks.start_of(i) as usize;
         out.extend(block.positions.iter().map(|p| start + *p as usize).zip(block.codes.iter().copied()));
     }

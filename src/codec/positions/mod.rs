@@ -30,6 +30,7 @@ pub(crate) fn name(codec: u8) -> &'static str {
         GAPS => "gaps",
         BITMAP_ZSTD => "bitmap+zstd",
         GAPS_ZSTD => "gaps+zstd",
+        crate::codec::block::CLASSED_MASK => "classes",
         _ => "unknown",
     }
 }

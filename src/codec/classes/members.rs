@@ -1,0 +1,100 @@
+//! Which of 64 units are of a class: the inner loop of every mask by class.
+//!
+//! `unsafe`: a few instructions of SSE2, which is part of every x86-64 processor, and of AVX2, where it was found; comparing 16
+//! or 32 bytes at a time is what makes a walk over one class of a block cost microseconds. They touch no memory.
+#![allow(unsafe_code)]
+
+/// Units that one word of members stands for.
+pub(crate) const WORD: usize = 64;
+
+/// Whether the wide form may be asked for.
+pub(crate) fn is_wide() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("popcnt")
+        && std::is_x86_feature_detected!("bmi1")
+        && std::is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// One bit for each of 64 units: whether it is of `class`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn members<const WIDE: bool>(chunk: &[u8; WORD], class: u8) -> u64 {
+    if WIDE { by_32(chunk, class) } else { by_16(chunk, class) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn by_32(chunk: &[u8; WORD], class: u8) -> u64 {
+    use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set_epi64x, _mm256_set1_epi8};
+    let (low, high) = chunk.split_at(32);
+    let half = |bytes: &[u8]| {
+        let mut words = [0i64; 4];
+        for (word, b) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = i64::from_le_bytes(*b);
+        }
+        let [a, b, c, d] = words;
+        // SAFETY: only `crate::codec::classes::wide` asks for the wide form, after it found AVX2.
+        let found = unsafe {
+            let units = _mm256_set_epi64x(d, c, b, a);
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(units, _mm256_set1_epi8(class.cast_signed())))
+        };
+        u64::from(found.cast_unsigned())
+    };
+    half(low) | half(high) << 32
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn by_16(chunk: &[u8; WORD], class: u8) -> u64 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let word = |b: &[u8]| b.first_chunk::<8>().map_or(0, |b| i64::from_le_bytes(*b));
+    let mut out = 0u64;
+    for (i, part) in (0u32..).zip(chunk.as_chunks::<16>().0) {
+        let (low, high) = part.split_at(8);
+        // SAFETY: SSE2 is there on every x86-64 processor, and that is all these instructions ask for.
+        let found = unsafe {
+            let units = _mm_set_epi64x(word(high), word(low));
+            _mm_movemask_epi8(_mm_cmpeq_epi8(units, _mm_set1_epi8(class.cast_signed())))
+        };
+        out |= u64::from(found.cast_unsigned()) << i.wrapping_mul(16);
+    }
+    out
+}
+
+/// One bit for each of 64 units: whether it is of `class`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn members<const WIDE: bool>(chunk: &[u8; WORD], class: u8) -> u64 {
+    slowly(chunk, class)
+}
+
+/// The judge of [`members`], and its stand-in elsewhere.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn slowly(chunk: &[u8; WORD], class: u8) -> u64 {
+    chunk.iter().rev().fold(0, |word, c| word << 1 | u64::from(*c == class))
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_those_of_the_slow_way() {
+        let mut chunk = [0u8; WORD];
+        for seed in 0u64..50 {
+            for (i, c) in chunk.iter_mut().enumerate() {
+                *c = ((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_mul(i as u64 + 3) >> 61) as u8;
+            }
+            for class in [0, 1, 5, 7, 255] {
+                assert_eq!(members::<false>(&chunk, class), slowly(&chunk, class));
+                if is_wide() {
+                    assert_eq!(members::<true>(&chunk, class), slowly(&chunk, class));
+                }
+            }
+        }
+    }
+}

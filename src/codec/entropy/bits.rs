@@ -1,0 +1,124 @@
+//! Raw bits, written from the end of a buffer backwards, so that they need no length of their own. [ENT-5]
+
+use crate::error::{Error, Result};
+
+/// Collects bits, the first in the lowest bit of the last byte.
+#[derive(Debug, Default)]
+pub(crate) struct BitWriter {
+    bytes: Vec<u8>,
+    pending: u64,
+    filled: u32,
+}
+
+impl BitWriter {
+    /// Adds the lowest `n` bits of `value`, at most 64.
+    #[inline]
+    pub fn put(&mut self, value: u64, n: u32) {
+        if n > 32 {
+            self.put32(value & 0xffff_ffff, 32);
+            self.put32(value >> 32, n.saturating_sub(32).min(32));
+        } else {
+            self.put32(value, n);
+        }
+    }
+
+    #[inline]
+    fn put32(&mut self, value: u64, n: u32) {
+        let value = value & (1u64 << n).wrapping_sub(1);
+        self.pending |= value << self.filled;
+        self.filled = self.filled.wrapping_add(n);
+        if self.filled >= 32 {
+            self.bytes.extend((self.pending as u32).to_le_bytes());
+            self.pending >>= 32;
+            self.filled = self.filled.wrapping_sub(32);
+        }
+    }
+
+    /// The bytes, last first, zeros in what is left of one.
+    pub fn finish(mut self) -> Vec<u8> {
+        let left = self.filled.div_ceil(8) as usize;
+        self.bytes.extend(self.pending.to_le_bytes().iter().take(left));
+        self.bytes.reverse();
+        self.bytes
+    }
+}
+
+/// Reads bits from the end of a buffer.
+#[derive(Debug)]
+pub(crate) struct BitReader<'a> {
+    bytes: &'a [u8],
+    /// Bits read so far.
+    read: u64,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BitReader { bytes, read: 0 }
+    }
+
+    /// The next `n` bits, at most 64; zeros after the end, which [`BitReader::finish`] refuses.
+    #[inline]
+    pub fn take(&mut self, n: u32) -> u64 {
+        if n > 32 {
+            let low = self.take32(32);
+            return low | self.take32(n.wrapping_sub(32)) << 32;
+        }
+        self.take32(n)
+    }
+
+    #[inline]
+    fn take32(&mut self, n: u32) -> u64 {
+        let (byte, shift) = ((self.read >> 3) as usize, (self.read & 7) as u32);
+        let end = self.bytes.len().wrapping_sub(byte);
+        let word = match end.checked_sub(8).and_then(|start| self.bytes.get(start..end)?.first_chunk::<8>()) {
+            Some(chunk) => u64::from_le_bytes(*chunk).swap_bytes(),
+            None => self.near_the_start(byte),
+        };
+        self.read = self.read.wrapping_add(n.into());
+        word >> shift & (1u64 << n).wrapping_sub(1)
+    }
+
+    #[cold]
+    fn near_the_start(&self, byte: usize) -> u64 {
+        let left = self.bytes.len().saturating_sub(byte);
+        let head = self.bytes.get(..left.min(8)).unwrap_or(&[]);
+        // The byte nearest the end holds the lowest bits.
+        head.iter().fold(0, |word, b| word << 8 | u64::from(*b))
+    }
+
+    /// Checks that exactly `len` bytes were used, and that what is left of the last one is zero.
+    pub fn finish(&self, len: usize) -> Result<()> {
+        let bad = |detail: String| Err(Error::malformed("ENT-5", "raw bits", detail));
+        if self.read.div_ceil(8) != len as u64 {
+            return bad(format!("{} bits are used, but {len} bytes are there", self.read));
+        }
+        let used = (self.read & 7) as u32;
+        let last = self.bytes.get(self.bytes.len().saturating_sub(len)).copied().unwrap_or(0);
+        if used != 0 && last >> used != 0 {
+            return bad("a bit is set after their end".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_come_back_in_order() {
+        let items: Vec<(u64, u32)> =
+            (0u64..500).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), (i * 7 % 65) as u32)).collect();
+        let mut writer = BitWriter::default();
+        items.iter().for_each(|(v, n)| writer.put(*v, *n));
+        let bytes = writer.finish();
+        let mut reader = BitReader::new(&bytes);
+        for (v, n) in &items {
+            let mask = if *n == 64 { u64::MAX } else { (1 << n) - 1 };
+            assert_eq!(reader.take(*n), v & mask);
+        }
+        reader.finish(bytes.len()).unwrap();
+        assert!(reader.finish(bytes.len() + 1).is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! Range asymmetric numeral systems (Duda, arXiv 1311.2540): states of 32 bits, words of 16. [ENT-4]
+//!
+//! A coded run is: the states, then words, then the raw bits from the end backwards.
+
+use crate::codec::entropy::bits::{BitReader, BitWriter};
+use crate::codec::entropy::table::{ESCAPED_BITS, PRECISION, TOTAL, Table};
+use crate::error::{Error, Result};
+
+/// The smallest state: what a decoder must end with.
+const LOW: u32 = 1 << 16;
+
+/// Collects symbols and raw bits. The range coder works from the last symbol to the first, so nothing is coded before the end.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder {
+    ranges: Vec<(u16, u16)>,
+    pub bits: BitWriter,
+}
+
+impl Encoder {
+    /// Adds a symbol by its (start, frequency).
+    #[inline]
+    pub fn put(&mut self, range: (u16, u16)) {
+        self.ranges.push(range);
+    }
+
+    /// Adds a symbol of a table, or its escape; `None` where the table has neither.
+    #[inline]
+    pub fn symbol(&mut self, table: &Table, symbol: u32) -> Option<()> {
+        if let Some(entry) = table.entry(symbol) {
+            self.put(table.range(entry));
+            return Some(());
+        }
+        let escape = table.range(0);
+        self.put(escape);
+        self.bits.put(symbol.into(), ESCAPED_BITS);
+        (escape.1 > 0 && symbol < 1 << ESCAPED_BITS).then_some(())
+    }
+
+    /// The bytes, with symbols dealt in turn to `N` states.
+    pub fn finish<const N: usize>(self) -> Vec<u8> {
+        let mut states = [LOW; N];
+        let mut words: Vec<u16> = Vec::with_capacity(self.ranges.len());
+        for (i, (start, frequency)) in self.ranges.iter().enumerate().rev() {
+            let Some(state) = states.get_mut(i.checked_rem(N).unwrap_or(0)) else { continue };
+            let f = u32::from(*frequency);
+            if u64::from(*state) >= u64::from(f) << (32 - PRECISION) {
+                words.push(*state as u16);
+                *state >>= 16;
+            }
+            let (quotient, rest) = (state.checked_div(f).unwrap_or(0), state.checked_rem(f).unwrap_or(0));
+            *state = (quotient << PRECISION).wrapping_add(rest).wrapping_add(u32::from(*start));
+        }
+        let raw = self.bits.finish();
+        let mut out = Vec::with_capacity(words.len().saturating_mul(2).saturating_add(raw.len()).saturating_add(8));
+        states.iter().for_each(|s| out.extend(s.to_le_bytes()));
+        words.iter().rev().for_each(|w| out.extend(w.to_le_bytes()));
+        out.extend(raw);
+        out
+    }
+}
+
+/// Takes symbols and raw bits out of a coded run.
+#[derive(Debug)]
+pub(crate) struct Decoder<'a, const N: usize> {
+    bytes: &'a [u8],
+    states: [u32; N],
+    turn: usize,
+    at: usize,
+    pub bits: BitReader<'a>,
+}
+
+impl<'a, const N: usize> Decoder<'a, N> {
+    pub fn new(bytes: &'a [u8]) -> Result<Self> {
+        let mut states = [0; N];
+        for (state, chunk) in states.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *state = u32::from_le_bytes(*chunk);
+        }
+        if states.iter().any(|s| *s < LOW) {
+            return Err(Error::malformed("ENT-4", "coded run", "has no states, or one below 2^16"));
+        }
+        Ok(Decoder { bytes, states, turn: 0, at: N.wrapping_mul(4), bits: BitReader::new(bytes) })
+    }
+
+    /// The next entry of a table.
+    #[inline]
+    pub fn entry(&mut self, table: &Table) -> u32 {
+        let turn = self.turn;
+        self.turn = if turn.wrapping_add(1) == N { 0 } else { turn.wrapping_add(1) };
+        let Some(state) = self.states.get_mut(turn) else { return 0 };
+        let slot = table.slot(*state & (TOTAL - 1));
+        let x = (slot >> 12 & 0xfff).wrapping_add(1).wrapping_mul(*state >> PRECISION).wrapping_add(slot & 0xfff);
+        *state = if x < LOW {
+            let word = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
+            self.at = self.at.wrapping_add(2);
+            x << 16 | u32::from(u16::from_le_bytes(word))
+        } else {
+            x
+        };
+        slot >> 24
+    }
+
+    /// Whether an event of 4,096 − `no` to `no` odds happened, coded as (0, no) and (no, 4096 − no).
+    pub fn event(&mut self, no: u16) -> bool {
+        let turn = self.turn;
+        self.turn = if turn.wrapping_add(1) == N { 0 } else { turn.wrapping_add(1) };
+        let Some(state) = self.states.get_mut(turn) else { return false };
+        let slot = *state & (TOTAL - 1);
+        let happened = slot >= u32::from(no);
+        let (start, frequency) = if happened { (u32::from(no), TOTAL.wrapping_sub(no.into())) } else { (0, no.into()) };
+        let x = frequency.wrapping_mul(*state >> PRECISION).wrapping_add(slot).wrapping_sub(start);
+        *state = if x < LOW {
+            let word = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
+            self.at = self.at.wrapping_add(2);
+            x << 16 | u32::from(u16::from_le_bytes(word))
+        } else {
+            x
+        };
+        happened
+    }
+
+    /// The next symbol of a table, escaped or not.
+    #[inline]
+    pub fn symbol(&mut self, table: &Table) -> Result<u32> {
+        let entry = self.entry(table);
+        if let Some(symbol) = table.symbol(entry) {
+            return Ok(symbol);
+        }
+        let symbol = self.bits.take(ESCAPED_BITS) as u32;
+        match table.entry(symbol) {
+            None => Ok(symbol),
+            Some(_) => Err(Error::malformed("ENT-4", "coded run", "escapes a symbol that its table has")),
+        }
+    }
+
+    /// Whether more was read than is there; to be asked now and then, so that a lie costs no work.
+    #[inline]
+    pub fn is_past_end(&self) -> bool {
+        self.at > self.bytes.len()
+    }
+
+    /// Checks that every byte was used, once, and that the states are back where encoding began.
+    pub fn finish(&self) -> Result<()> {
+        let Some(left) = self.bytes.len().checked_sub(self.at) else {
+            return Err(Error::malformed("ENT-4", "coded run", "is cut off"));
+        };
+        if self.states.iter().any(|s| *s != LOW) {
+            return Err(Error::malformed("ENT-4", "coded run", "does not end with every state at 2^16"));
+        }
+        self.bits.finish(left)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+
+    fn round_trip<const N: usize>(symbols: &[u32], table: &Table) -> Vec<u8> {
+        let mut encoder = Encoder::default();
+        for s in symbols {
+            encoder.symbol(table, *s).unwrap();
+            encoder.bits.put(u64::from(*s), 3);
+        }
+        let bytes = encoder.finish::<N>();
+        let mut decoder: Decoder<N> = Decoder::new(&bytes).unwrap();
+        for s in symbols {
+            assert_eq!(decoder.symbol(table).unwrap(), *s);
+            assert_eq!(decoder.bits.take(3), u64::from(*s & 7));
+        }
+        decoder.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn symbols_come_back_and_cost_what_they_should() {
+        let table = Table::fit(&[800, 150, 0, 49, 1]).unwrap();
+        let symbols: Vec<u32> = (0..10_000u32).map(|i| [0, 0, 0, 0, 0, 0, 0, 1, 3, 0][i as usize * 7 % 10]).collect();
+        let one = round_trip::<1>(&symbols, &table);
+        let two = round_trip::<2>(&symbols, &table);
+        assert!(two.len() <= one.len() + 6);
+        let ideal: f64 = symbols.iter().map(|s| table.bits(*s) + 3.0).sum::<f64>() / 8.0;
+        assert!((one.len() as f64) < ideal * 1.002 + 8.0, "{} bytes, ideal {ideal}", one.len());
+        round_trip::<1>(&[], &table);
+        round_trip::<2>(&[4, 2, 100, 511, 0], &table);
+    }
+
+    #[test]
+    fn a_changed_or_missing_byte_shows() {
+        let table = Table::fit(&[8, 4, 2, 1]).unwrap();
+        let symbols: Vec<u32> = (0..200u32).map(|i| i % 4).collect();
+        let bytes = round_trip::<2>(&symbols, &table);
+        let reads = |bytes: &[u8]| -> Result<Vec<u32>> {
+            let mut d: Decoder<2> = Decoder::new(bytes)?;
+            let mut all = Vec::new();
+            for _ in &symbols {
+                all.push(d.symbol(&table)?);
+                d.bits.take(3);
+            }
+            d.finish()?;
+            Ok(all)
+        };
+        assert_eq!(reads(&bytes).unwrap(), symbols);
+        assert!(reads(&bytes[1..]).is_err() && reads(&bytes[..bytes.len() - 1]).is_err());
+        let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+        assert!(reads(&longer).is_err());
+    }
+}
