@@ -288,3 +288,33 @@ fn what_is_missing_or_no_file_is_named_without_waiting() {
     lab.run("apply base.safetensors exact.stitch -o nowhere/out.safetensors").fails_with(7, &["nowhere"]);
     assert!(!lab.path("out").exists());
 }
+
+#[test]
+fn a_chain_and_its_fold_give_what_was_trained_last() {
+    let lab = small_lab();
+    lab.run("create base.safetensors q.safetensors --after p-exact.stitch -o next.stitch --exact").ok();
+    lab.run("apply base.safetensors next.stitch p-exact.stitch -o out.safetensors").ok();
+    assert_eq!(lab.read("out.safetensors"), lab.read("q.safetensors"));
+    lab.run("apply base.safetensors next.stitch -o no.safetensors").fails_with(5, &["not the base of the pack"]);
+    lab.run("apply base.safetensors next.stitch p-exact.stitch@0.5 --overlap sum -o no.safetensors")
+        .fails_with(5, &["nor was it made after the other packs"]);
+    lab.run("lock base.safetensors p-exact.stitch next.stitch").ok();
+    lab.run("apply base.safetensors --recipe stitch.json -o again.safetensors").ok();
+    assert_eq!(lab.read("again.safetensors"), lab.read("q.safetensors"));
+    lab.run("fold base.safetensors p-exact.stitch next.stitch -o both.stitch").ok();
+    lab.run("apply base.safetensors both.stitch -o folded.safetensors --check").ok();
+    assert_eq!(lab.read("folded.safetensors"), lab.read("q.safetensors"));
+    lab.run("fold base.safetensors p-exact.stitch next.stitch -o both.stitch").fails_with(6, &["exists"]);
+}
+
+#[test]
+fn a_folded_merge_says_that_it_is_one() {
+    let lab = small_lab();
+    lab.run("fold base.safetensors p.stitch q.stitch@0.5 -o merge.stitch").ok();
+    lab.run("apply base.safetensors p.stitch q.stitch@0.5 -o merged.safetensors").ok();
+    lab.run("apply base.safetensors merge.stitch -o folded.safetensors").ok();
+    assert_eq!(lab.read("folded.safetensors"), lab.read("merged.safetensors"));
+    assert!(lab.run("inspect merge.stitch").ok().stdout.contains("folded"));
+    let again = lab.run("apply base.safetensors merge.stitch r-exact.stitch -o again.safetensors").ok();
+    assert!(again.stderr.contains("already a merge: "), "{}", again.stderr);
+}

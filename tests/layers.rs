@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pack", &["error", "limits", "files", "model", "codec", "format"]),
     ("recipe", &["error", "model"]),
     ("create", &["error", "limits", "parallel", "model", "checkpoint", "method", "codec", "format", "pack"]),
-    ("stitched", &["error", "limits", "model", "checkpoint", "method", "pack"]),
+    ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
     ("apply", &["error", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),
     ("diff", &["error", "model", "checkpoint", "method", "create"]),
     ("overlap", &["error", "model", "method", "pack"]),

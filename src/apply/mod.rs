@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::ModelSource;
 use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve, write_whole};
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Escaped, Result};
@@ -78,9 +79,7 @@ pub fn write_recipe(model: &StitchedModel, recipe: &Recipe, out: &Path, force: b
 
 /// Fails where an output would replace the base or a pack.
 fn refuse_inputs_of(model: &StitchedModel, out: &Path) -> Result<()> {
-    let packs = model.layers().iter().filter_map(|l| l.pack.path().map(Path::to_owned));
-    let inputs: Vec<PathBuf> = model.base().own_paths().into_iter().chain(packs).collect();
-    refuse_input(out, inputs.iter().map(PathBuf::as_path))
+    refuse_input(out, model.input_paths().iter().map(PathBuf::as_path))
 }
 
 fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
@@ -116,8 +115,9 @@ fn apply_folder(model: &StitchedModel, base: &BaseIdentity, out: &Path, options:
     Ok(applied)
 }
 
-/// Companion files that packs in play carry; two packs must not carry different ones.
+/// Companion files that packs in play carry; two packs must not carry different ones, but the next link of a chain may.
 fn carried_files(model: &StitchedModel) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut all = model.below().map_or(Ok(BTreeMap::new()), carried_files)?;
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for layer in model.layers().iter().filter(|l| l.weight != 0.0) {
         for file in layer.pack.files() {
@@ -131,5 +131,6 @@ fn carried_files(model: &StitchedModel) -> Result<BTreeMap<String, Vec<u8>>> {
             files.insert(name.to_string(), bytes);
         }
     }
-    Ok(files)
+    all.extend(files);
+    Ok(all)
 }

@@ -79,7 +79,11 @@ pub(super) fn run(
     let checked = compare(model, &targets, &result, options)?;
     let result_digest = digest_all(&targets, &result);
     // A check that did not read all of the base believes the packs, which agree on it; without packs the result is the base.
-    let bound = model.layers().first().map_or(result_digest, |l| Digest(l.pack.manifest().base));
+    let bound = model
+        .levels()
+        .first()
+        .and_then(|m| m.layers().first())
+        .map_or(result_digest, |l| Digest(l.pack.manifest().base));
     let base_digest = base.digest().unwrap_or(bound);
     let recipe = Recipe::new(base_digest, recipe_packs(model), model.rule().name(), model.lambda(), result_digest);
     Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
@@ -215,7 +219,7 @@ fn compare(model: &StitchedModel, targets: &[Target], digests: &[Digest], option
     let touched: BTreeMap<&str, (&TensorInfo, Digest)> = targets
         .iter()
         .zip(digests)
-        .filter(|(t, _)| t.touched)
+        .filter(|(t, _)| model.touches_here(&t.info.name))
         .map(|(t, d)| (t.info.name.as_str(), (t.info, *d)))
         .collect();
     let found = digest_of(touched.into_values());
@@ -223,7 +227,8 @@ fn compare(model: &StitchedModel, targets: &[Target], digests: &[Digest], option
 }
 
 fn recipe_packs(model: &StitchedModel) -> Vec<RecipePack> {
-    let layers = model.layers().iter().zip(model.gains());
+    let levels = model.levels();
+    let layers = levels.iter().flat_map(|m| m.layers().iter().zip(m.gains()));
     layers
         .map(|(layer, gain)| RecipePack {
             file: layer.pack.path().and_then(Path::file_name).map_or("-".into(), |n| n.to_string_lossy().into_owned()),

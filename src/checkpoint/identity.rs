@@ -8,6 +8,8 @@ use crate::checkpoint::reader::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::BaseIdentity;
+use crate::model::source::TensorSource;
+use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
 
 /// How much of a base is read to know it. [BAS-3]
@@ -62,7 +64,9 @@ impl Checkpoint {
             }
         }
         let wanted = |name: &str| !known.contains_key(name) && (check != BaseCheck::Touched || touched(name));
-        let fresh = self.digests(&wanted, workers)?;
+        let infos: Vec<_> = self.tensors().filter(|t| wanted(&t.name)).collect();
+        let fresh = digests(self, &infos, workers)?;
+        self.check_unchanged()?;
         let digest = |name: &str| known.get(name).or_else(|| fresh.get(name)).copied();
         if check == BaseCheck::Cached && !fresh.is_empty() {
             for file in &self.files {
@@ -74,35 +78,38 @@ impl Checkpoint {
         }
         Ok(BaseIdentity::new(self.tensors().map(|info| (info.clone(), digest(&info.name)))))
     }
+}
 
-    /// Digests of the tensors that are wanted, in pieces that all threads share.
-    fn digests(&self, wanted: &dyn Fn(&str) -> bool, workers: &Workers) -> Result<BTreeMap<&str, Digest>> {
-        let infos: Vec<_> = self.tensors().filter(|t| wanted(&t.name)).collect();
-        let mut pieces = Vec::new();
-        for (t, info) in infos.iter().enumerate() {
-            pieces.extend((0..TensorDigester::new(info.byte_len()).pieces()).map(|p| (t, p)));
-        }
-        workers.progress().stage("checking the base", infos.iter().map(|t| t.byte_len()).sum());
-        let done = workers.for_each(pieces.len(), Vec::new, |values: &mut Vec<(usize, [u8; 32])>, i| {
-            let Some((info, p)) = pieces.get(i).and_then(|(t, p)| infos.get(*t).map(|info| (info, *p))) else {
-                return Ok(());
-            };
-            let start = p * TensorDigester::PIECE;
-            let end = (start + TensorDigester::PIECE).min(info.byte_len());
-            let bytes = self.bytes(&info.name, start..end)?;
-            values.push((i, TensorDigester::new(info.byte_len()).piece(p, &bytes)));
-            workers.progress().advance(end - start);
-            Ok(())
-        })?;
-        self.check_unchanged()?;
-        let mut values: Vec<_> = done.into_iter().flatten().collect();
-        values.sort_unstable_by_key(|(i, _)| *i);
-        let mut values = values.into_iter().map(|(_, value)| value);
-        let digest_of = |info: &crate::model::tensor::TensorInfo, values: &mut dyn Iterator<Item = [u8; 32]>| {
-            let digester = TensorDigester::new(info.byte_len());
-            let own: Vec<_> = values.take(digester.pieces() as usize).collect();
-            digester.finish(&own)
-        };
-        Ok(infos.into_iter().map(|info| (info.name.as_str(), digest_of(info, &mut values))).collect())
+/// Digests of tensors, in pieces that all threads share.
+pub(crate) fn digests<'a>(
+    source: &dyn TensorSource,
+    infos: &[&'a TensorInfo],
+    workers: &Workers,
+) -> Result<BTreeMap<&'a str, Digest>> {
+    let mut pieces = Vec::new();
+    for (t, info) in infos.iter().enumerate() {
+        pieces.extend((0..TensorDigester::new(info.byte_len()).pieces()).map(|p| (t, p)));
     }
+    workers.progress().stage("checking the base", infos.iter().map(|t| t.byte_len()).sum());
+    let done = workers.for_each(pieces.len(), Vec::new, |values: &mut Vec<(usize, [u8; 32])>, i| {
+        let Some((info, p)) = pieces.get(i).and_then(|(t, p)| infos.get(*t).map(|info| (info, *p))) else {
+            return Ok(());
+        };
+        let start = p * TensorDigester::PIECE;
+        let end = (start + TensorDigester::PIECE).min(info.byte_len());
+        let unit = info.dtype.unit_bytes() as u64;
+        let bytes = source.units(&info.name, start / unit, (end - start) / unit)?;
+        values.push((i, TensorDigester::new(info.byte_len()).piece(p, &bytes)));
+        workers.progress().advance(end - start);
+        Ok(())
+    })?;
+    let mut values: Vec<_> = done.into_iter().flatten().collect();
+    values.sort_unstable_by_key(|(i, _)| *i);
+    let mut values = values.into_iter().map(|(_, value)| value);
+    let digest_of = |info: &TensorInfo, values: &mut dyn Iterator<Item = [u8; 32]>| {
+        let digester = TensorDigester::new(info.byte_len());
+        let own: Vec<_> = values.take(digester.pieces() as usize).collect();
+        digester.finish(&own)
+    };
+    Ok(infos.iter().map(|info| (info.name.as_str(), digest_of(info, &mut values))).collect())
 }

@@ -8,7 +8,10 @@ mod mmap;
 pub(crate) mod output;
 pub(crate) mod plan;
 mod reader;
+mod source;
 
 pub use identity::BaseCheck;
+pub(crate) use identity::digests;
 pub use output::write_whole;
 pub use reader::Checkpoint;
+pub use source::ModelSource;

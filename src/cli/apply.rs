@@ -7,7 +7,9 @@ use stitchpack::error::Escaped;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
 use stitchpack::recipe::Recipe;
-use stitchpack::{Applied, ApplyOptions, Checkpoint, Error, GainChoice, Layer, MergeOptions, Result, StitchedModel};
+use stitchpack::{
+    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, VerifiedPack,
+};
 
 use super::Global;
 use super::say::{Say, size};
@@ -45,10 +47,10 @@ pub struct LockArgs {
 }
 
 #[derive(clap::Args)]
-struct Merge {
+pub(super) struct Merge {
     /// The base: a .safetensors file or a Hugging Face folder
     base: PathBuf,
-    /// Packs, each with an optional weight: PACK or PACK@0.6
+    /// Packs, each with an optional weight: PACK or PACK@0.6. A pack that was made after others goes onto their result
     #[arg(value_name = "PACK[@WEIGHT]")]
     packs: Vec<String>,
     /// A factor of everything that is added to the base [default: 1]
@@ -65,21 +67,31 @@ struct Merge {
     base_check: String,
 }
 
-/// A base with packs bound to it, as the arguments say.
-struct Ready {
-    base: Checkpoint,
-    identity: BaseIdentity,
-    layers: Vec<Layer>,
+/// Packs, each with its weight.
+type Packs = Vec<(VerifiedPack, f32)>;
+
+/// A base and how packs are put on it, as the arguments say.
+pub(super) struct Ready {
+    pub base: Checkpoint,
+    pub identity: BaseIdentity,
     options: MergeOptions,
     recipe: Option<Recipe>,
 }
 
+impl Ready {
+    /// The packs on the base or on each other.
+    pub fn model(&self, packs: Packs, global: &Global) -> Result<StitchedModel<'_>> {
+        StitchedModel::chain(&self.base, &self.identity, packs, &self.options, &global.workers())
+    }
+}
+
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
-    let ready = prepare(&args.merge, args.recipe.as_deref(), global)?;
+    let (ready, packs) = prepare(&args.merge, args.recipe.as_deref(), global)?;
     let expect = ready.recipe.as_ref().and_then(Recipe::result_digest);
     let options = ApplyOptions { force: args.force, check: args.check, expect, workers: global.workers() };
-    let carries_files = ready.layers.iter().any(|l| !l.pack.manifest().files.is_empty());
-    let model = StitchedModel::new(&ready.base, ready.layers, &ready.options)?;
+    let carries_files = packs.iter().any(|(p, _)| !p.manifest().files.is_empty());
+    warn_of_folded(&packs, say);
+    let model = ready.model(packs, global)?;
     let applied = stitchpack::apply(&model, &ready.identity, &args.output, &options)?;
     drop(options);
     if carries_files && args.output.extension().is_some_and(|e| e == "safetensors") {
@@ -89,17 +101,31 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
 }
 
 pub fn run_lock(args: LockArgs, global: &Global, say: &Say) -> Result<()> {
-    let ready = prepare(&args.merge, None, global)?;
+    let (ready, packs) = prepare(&args.merge, None, global)?;
     // Said before the work, and again when the file gets its name.
     if args.output.exists() && !args.force {
         let path = args.output.to_string_lossy();
         return Err(Error::Refused(format!("{}: exists; use --force to replace it", Escaped(&path))));
     }
-    let model = StitchedModel::new(&ready.base, ready.layers, &ready.options)?;
+    warn_of_folded(&packs, say);
+    let model = ready.model(packs, global)?;
     let options = ApplyOptions { workers: global.workers(), ..Default::default() };
     let locked = stitchpack::lock(&model, &ready.identity, &options)?;
     stitchpack::apply::write_recipe(&model, &locked.recipe, &args.output, args.force)?;
     report(&locked, &args.output, &args.merge.base_check, say)
+}
+
+/// An average of averages is not the average of all.
+fn warn_of_folded(packs: &Packs, say: &Say) {
+    let folded: Vec<String> = packs
+        .iter()
+        .filter(|(pack, weight)| *weight != 0.0 && pack.manifest().origin.localizer == "folded")
+        .map(|(pack, _)| pack.path().map_or("-".into(), |p| p.to_string_lossy().into_owned()))
+        .collect();
+    if packs.len() > 1 && !folded.is_empty() {
+        let why = "merging it with others is not merging all packs at once";
+        say.warn(format!("already a merge: {}; {why}", super::say::names(&folded)));
+    }
 }
 
 /// The recipe with its numbers as `stitch.json` has them: f32, not widened to f64.
@@ -140,7 +166,7 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
     Ok(())
 }
 
-fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Ready> {
+pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<(Ready, Packs)> {
     let mut check: BaseCheck = args.base_check.parse()?;
     let mut named = args.packs.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
     let mut options = MergeOptions {
@@ -166,18 +192,18 @@ fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Ready
     let base = global.checkpoint(&args.base)?;
     let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
     let packs = super::open_packs(&paths)?;
+    // How packs follow each other shows only in the digest of the whole.
+    let chained = packs.iter().any(|p| packs.first().is_some_and(|first| first.manifest().base != p.manifest().base));
+    check = if chained && check == BaseCheck::Touched { BaseCheck::Full } else { check };
     let touched: std::collections::HashSet<String> =
         packs.iter().flat_map(|p| p.manifest().tensors.iter().map(|t| t.name.clone())).collect();
     let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
     if let Some(recipe) = &recipe {
         check_recipe_base(recipe, &identity)?;
     }
-    let mut layers = Vec::new();
-    for (pack, (_, weight)) in packs.into_iter().zip(named) {
-        layers.push(Layer { pack: pack.bind(&identity)?, weight: weight.unwrap_or(1.0) });
-    }
+    let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight.unwrap_or(1.0))).collect();
     options.gains = recipe.as_ref().map(|r| r.packs.iter().map(|p| p.gain).collect());
-    Ok(Ready { base, identity, layers, options, recipe })
+    Ok((Ready { base, identity, options, recipe }, packs))
 }
 
 /// Reads a recipe and its rule; what is wrong is wrong with the file.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use stitchpack::checkpoint::BaseCheck;
+use stitchpack::checkpoint::{BaseCheck, ModelSource};
 use stitchpack::create::{Budget, CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope, Size};
 use stitchpack::method::density::Density;
 use stitchpack::model::delta::{Groups, ValueKind};
-use stitchpack::{Created, Error, Result};
+use stitchpack::{Checkpoint, Created, Error, MergeOptions, Result, StitchedModel};
 
 use super::Global;
 use super::say::{Say, count, names, percent, size};
@@ -21,6 +21,9 @@ pub struct Args {
     /// Where to write the pack
     #[arg(short, long, value_name = "PACK", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
+    /// Make the pack for the result of this pack on the base, as the next link of a chain; may be repeated
+    #[arg(long, value_name = "PACK")]
+    after: Vec<PathBuf>,
     #[command(flatten)]
     how: How,
     /// Write a note on the pack (task, licence, metrics …); may be repeated
@@ -112,17 +115,27 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         notes: notes(&args.meta)?,
         force: args.force,
         record_result: true,
+        folded: false,
         effort: args.how.effort.parse()?,
         base_check,
         workers: global.workers(),
     };
+    let after = if args.after.is_empty() { None } else { Some(chain(&base, &args.after, base_check, global)?) };
+    let ground: &dyn ModelSource = after.as_ref().map_or(&base, |model| model);
     let created = match (&args.output, args.dry_run) {
-        (Some(out), false) => stitchpack::create(&base, &fine_tuned, out, &options)?,
-        _ => stitchpack::create_dry(&base, &fine_tuned, &options)?,
+        (Some(out), false) => stitchpack::create(ground, &fine_tuned, out, &options)?,
+        _ => stitchpack::create_dry(ground, &fine_tuned, &options)?,
     };
     drop(options);
     report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, say);
     Ok(())
+}
+
+/// What packs make of the base, each as it was made.
+fn chain<'a>(base: &'a Checkpoint, packs: &[PathBuf], check: BaseCheck, global: &Global) -> Result<StitchedModel<'a>> {
+    let identity = base.identity_with(check, &|_| true, &global.workers())?;
+    let packs = super::open_packs(packs)?.into_iter().map(|pack| (pack, 1.0)).collect();
+    StitchedModel::chain(base, &identity, packs, &MergeOptions::default(), &global.workers())
 }
 
 impl How {
@@ -176,7 +189,7 @@ fn notes(meta: &[String]) -> Result<std::collections::BTreeMap<String, String>> 
     Ok(notes)
 }
 
-fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, say: &Say) {
+pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, say: &Say) {
     if !c.skipped.is_empty() {
         say.warn(format!("left out, because only the fine-tuned model has them so: {}", names(&c.skipped)));
     }

@@ -3,6 +3,7 @@
 mod apply;
 mod create;
 mod diff;
+mod fold;
 mod inspect;
 mod inspect_html;
 mod inspect_view;
@@ -61,6 +62,7 @@ enum Command {
     Verify(verify::Args),
     Apply(apply::Args),
     Lock(apply::LockArgs),
+    Fold(fold::Args),
     Overlap(overlap::Args),
     Diff(diff::Args),
     /// Print shell completions
@@ -119,6 +121,7 @@ fn run(command: Command, global: &Global, say: &Say) -> Result<()> {
         Command::Verify(args) => verify::run(args, global, say),
         Command::Apply(args) => apply::run(args, global, say),
         Command::Lock(args) => apply::run_lock(args, global, say),
+        Command::Fold(args) => fold::run(args, global, say),
         Command::Overlap(args) => overlap::run(args, global, say),
         Command::Diff(args) => diff::run(args, global, say),
         Command::Completions { shell } => {

@@ -14,7 +14,7 @@ mod values;
 use std::io::BufWriter;
 use std::path::Path;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelSource;
 use crate::checkpoint::output::{OutputFile, refuse_input};
 use crate::error::{Error, Result};
 use crate::format::header::Header;
@@ -76,8 +76,13 @@ pub struct Created {
 /// `InvalidInput` for options that contradict each other, a glob that matches nothing, or an output that is an input;
 /// `Refused` for an output that exists, checkpoints that differ in more than values, and deltas that are no numbers;
 /// `Io` and `Malformed` as the checkpoints give them.
-pub fn create(base: &Checkpoint, fine_tuned: &Checkpoint, out: &Path, options: &CreateOptions) -> Result<Created> {
-    let inputs: Vec<_> = [base.own_paths(), fine_tuned.own_paths(), options.input_paths()].concat();
+pub fn create(
+    base: &dyn ModelSource,
+    fine_tuned: &dyn ModelSource,
+    out: &Path,
+    options: &CreateOptions,
+) -> Result<Created> {
+    let inputs: Vec<_> = [base.input_paths(), fine_tuned.input_paths(), options.input_paths()].concat();
     refuse_input(out, inputs.iter().map(|p| p.as_path()))?;
     let output = OutputFile::create(out, options.force)?;
     let prepared = Prepared::of(base, fine_tuned, options)?;
@@ -96,7 +101,7 @@ pub fn create(base: &Checkpoint, fine_tuned: &Checkpoint, out: &Path, options: &
 ///
 /// # Errors
 /// As [`create`].
-pub fn create_dry(base: &Checkpoint, fine_tuned: &Checkpoint, options: &CreateOptions) -> Result<Created> {
+pub fn create_dry(base: &dyn ModelSource, fine_tuned: &dyn ModelSource, options: &CreateOptions) -> Result<Created> {
     let prepared = Prepared::of(base, fine_tuned, options)?;
     let options = &prepared.resolve(options)?;
     write(&prepared, Counting::default(), Path::new("-"), options).map(|(_, created)| created)
@@ -104,16 +109,16 @@ pub fn create_dry(base: &Checkpoint, fine_tuned: &Checkpoint, options: &CreateOp
 
 /// Two checkpoints, matched: what every attempt at a pack starts from.
 struct Prepared<'a> {
-    base: &'a Checkpoint,
-    fine_tuned: &'a Checkpoint,
+    base: &'a dyn ModelSource,
+    fine_tuned: &'a dyn ModelSource,
     identity: BaseIdentity,
     pairs: Pairs<'a>,
 }
 
 impl<'a> Prepared<'a> {
-    fn of(base: &'a Checkpoint, fine_tuned: &'a Checkpoint, options: &CreateOptions) -> Result<Self> {
+    fn of(base: &'a dyn ModelSource, fine_tuned: &'a dyn ModelSource, options: &CreateOptions) -> Result<Self> {
         options.check()?;
-        let identity = base.identity_with(options.base_check, &|_| true, &options.workers)?;
+        let identity = base.identity_of(options.base_check, &|_| true, &options.workers)?;
         let pairs = Pairs::of(base, fine_tuned, &identity, options)?;
         Ok(Prepared { base, fine_tuned, identity, pairs })
     }
@@ -139,8 +144,8 @@ fn write<W: std::io::Write + std::io::Seek>(
     let writer = PackWriter::new(out, path.to_owned())?;
     let encoder = Encoder { pairs, localized: &localized, quantizer: &quantizer, options };
     let (writer, encoded) = encoder.run(writer)?;
-    fine_tuned.check_unchanged()?;
-    base.check_unchanged()?;
+    fine_tuned.unchanged()?;
+    base.unchanged()?;
     let base_digest = identity.digest().ok_or_else(|| Error::Internal("a base without a digest".into()))?;
     let files = if options.carry_files { pairs.carried_files()? } else { Vec::new() };
     let content = encoded.content_id(base_digest, quantizer.gain, &files);
@@ -163,11 +168,12 @@ fn write<W: std::io::Write + std::io::Seek>(
         files: Vec::new(),
     };
     let (out, header) = writer.finish(manifest, &files)?;
-    Ok((out, report(&encoder, fine_tuned, &header, content, (touched, kept))?))
+    Ok((out, report(&encoder, *fine_tuned, &header, content, (touched, kept))?))
 }
 
 fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Origin {
     let (localizer, scope, density, rescale) = match &options.method {
+        _ if options.folded => ("folded", "", (0, 0), "none"),
         Method::Exact | Method::Sized(_) => ("exact", "", (0, 0), "none"),
         Method::Lossy(l) => {
             let (localizer, density) = match &l.localizer {
@@ -193,7 +199,7 @@ fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Orig
 
 fn report(
     encoder: &Encoder,
-    fine_tuned: &Checkpoint,
+    fine_tuned: &dyn ModelSource,
     header: &Header,
     content: Digest,
     (touched, kept): (usize, u64),
@@ -204,7 +210,7 @@ fn report(
         id: header.id,
         content,
         pack_bytes: header.file_len,
-        fine_tuned_bytes: fine_tuned.file_bytes(),
+        fine_tuned_bytes: fine_tuned.weight_bytes(),
         touched,
         candidates: pairs.candidates(),
         changed: if exact { kept } else { localized.changed },

@@ -38,6 +38,8 @@ pub struct CreateOptions {
     pub force: bool,
     /// Record the digest of the touched tensors when the pack is applied alone.
     pub record_result: bool,
+    /// What is packed is a merge of packs, no fine-tune: the pack says so, since a merge of merges is not the merge of all.
+    pub folded: bool,
     /// How hard the encoder tries.
     pub effort: Effort,
     /// Whether the base's digests may come from the cache.
@@ -58,6 +60,7 @@ impl Default for CreateOptions {
             notes: BTreeMap::new(),
             force: false,
             record_result: true,
+            folded: false,
             effort: Effort::default(),
             base_check: BaseCheck::Full,
             workers: Workers::default(),

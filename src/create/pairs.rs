@@ -1,11 +1,11 @@
 //! Which tensor of the fine-tuned checkpoint belongs to which of the base.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{BaseCheck, ModelSource};
 use crate::create::options::{CreateOptions, NewTensors};
 use crate::error::{Error, Escaped, Result};
 use crate::format::check::is_plain_name;
@@ -16,10 +16,9 @@ use crate::model::identity::BaseIdentity;
 use crate::model::tensor::TensorInfo;
 
 /// Tensors that both checkpoints have and that take part, by name.
-#[derive(Debug)]
 pub(crate) struct Pairs<'a> {
-    base: &'a Checkpoint,
-    fine_tuned: &'a Checkpoint,
+    base: &'a dyn ModelSource,
+    fine_tuned: &'a dyn ModelSource,
     pub all: Vec<Pair>,
     /// Tensors of the fine-tuned checkpoint that go into the pack whole.
     pub carried: Vec<TensorInfo>,
@@ -42,15 +41,15 @@ pub(crate) struct Pair {
 
 impl<'a> Pairs<'a> {
     pub fn of(
-        base: &'a Checkpoint,
-        fine_tuned: &'a Checkpoint,
+        base: &'a dyn ModelSource,
+        fine_tuned: &'a dyn ModelSource,
         identity: &BaseIdentity,
         options: &CreateOptions,
     ) -> Result<Self> {
         let chosen = Chosen::new(options)?;
         let (mut all, mut odd, mut new, mut excluded) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut matched = 0usize;
-        for tuned in fine_tuned.tensors() {
+        for tuned in fine_tuned.infos() {
             if !chosen.includes(&tuned.name) {
                 excluded += 1;
                 continue;
@@ -85,8 +84,9 @@ impl<'a> Pairs<'a> {
             return Err(Error::InvalidInput("--include and --exclude leave no tensor".into()));
         }
         let only_in_base: Vec<String> = base
-            .tensors()
-            .filter(|t| chosen.includes(&t.name) && fine_tuned.tensor(&t.name).is_none())
+            .infos()
+            .into_iter()
+            .filter(|t| chosen.includes(&t.name) && fine_tuned.info(&t.name).is_none())
             .map(|t| t.name.clone())
             .collect();
         let (carried, skipped) = decide_new(base, new, &only_in_base, options.new_tensors)?;
@@ -107,10 +107,10 @@ impl<'a> Pairs<'a> {
         if groups.is_empty() {
             return Ok(());
         }
-        let names: std::collections::HashSet<&str> =
+        let names: HashSet<&str> =
             groups.iter().flatten().filter_map(|i| self.all.get(*i)).map(|p| p.info.name.as_str()).collect();
-        let check = crate::checkpoint::BaseCheck::Touched;
-        let tuned = self.fine_tuned.identity_with(check, &|name| names.contains(name), &options.workers)?;
+        let check = BaseCheck::Touched;
+        let tuned = self.fine_tuned.identity_of(check, &|name| names.contains(name), &options.workers)?;
         let mut same = Vec::new();
         for group in &groups {
             let mut firsts: BTreeMap<(Digest, u8), usize> = BTreeMap::new();
@@ -144,7 +144,7 @@ impl<'a> Pairs<'a> {
     /// Whether every tensor of the fine-tuned checkpoint takes part as it is, and there is no other in the base.
     pub fn is_whole(&self) -> bool {
         let cast = self.all.iter().any(|p| p.cast_from.is_some());
-        let in_both = self.base.tensors().all(|t| self.fine_tuned.tensor(&t.name).is_some());
+        let in_both = self.base.infos().iter().all(|t| self.fine_tuned.info(&t.name).is_some());
         self.excluded == 0 && self.skipped.is_empty() && in_both && !cast
     }
 
@@ -155,15 +155,13 @@ impl<'a> Pairs<'a> {
 
     /// The base's bytes of units `start..start + len`.
     pub fn base_units(&self, pair: &Pair, start: u64, len: u64) -> Result<Cow<'a, [u8]>> {
-        let unit = pair.info.dtype.unit_bytes() as u64;
-        self.base.bytes(&pair.info.name, start * unit..(start + len) * unit)
+        self.base.units(&pair.info.name, start, len)
     }
 
     /// The fine-tuned bytes of units `start..start + len`, in the base's dtype.
     pub fn tuned_units(&self, pair: &Pair, start: u64, len: u64) -> Result<Cow<'a, [u8]>> {
         let from = pair.cast_from.unwrap_or(pair.info.dtype);
-        let unit = from.unit_bytes() as u64;
-        let bytes = self.fine_tuned.bytes(&pair.info.name, start * unit..(start + len) * unit)?;
+        let bytes = self.fine_tuned.units(&pair.info.name, start, len)?;
         if pair.cast_from.is_none() {
             return Ok(bytes);
         }
@@ -185,39 +183,32 @@ impl<'a> Pairs<'a> {
 
     /// The bytes of a carried tensor.
     pub fn carried_units(&self, info: &TensorInfo, start: u64, len: u64) -> Result<Cow<'a, [u8]>> {
-        let unit = info.dtype.unit_bytes() as u64;
-        self.fine_tuned.bytes(&info.name, start * unit..(start + len) * unit)
+        self.fine_tuned.units(&info.name, start, len)
     }
 
     /// Names and bytes of the companion files that are new or differ. Files whose names a pack cannot hold are refused.
     pub fn carried_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let names = self.differing_companions()?;
         let mut out = Vec::new();
-        for (name, path) in self.fine_tuned.companions()?.into_iter().filter(|(name, _)| names.contains(name)) {
+        for name in self.differing_companions()? {
             if !is_plain_name(&name) {
                 return Err(Error::Refused(format!("file \"{}\" has a name that no pack can carry", Escaped(&name))));
             }
-            let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+            let bytes = self.fine_tuned.companion(&name)?;
             Limits::check("carried file size in bytes", bytes.len() as u64, Limits::default().section_bytes)?;
             out.push((name, bytes));
         }
         Ok(out)
     }
 
-    /// Companion files that are new or differ from the base's, where both are folders.
+    /// Companion files that are new or differ from the base's; none where only one side is a folder.
     pub fn differing_companions(&self) -> Result<Vec<String>> {
-        if !(self.base.is_folder() && self.fine_tuned.is_folder()) {
+        if self.base.has_companions() != self.fine_tuned.has_companions() {
             return Ok(Vec::new());
         }
-        let base: BTreeMap<_, _> = self.base.companions()?.into_iter().collect();
-        let read = |path: &std::path::Path| std::fs::read(path).map_err(|e| Error::io(path, e));
+        let base: HashSet<String> = self.base.companion_names()?.into_iter().collect();
         let mut out = Vec::new();
-        for (name, path) in self.fine_tuned.companions()? {
-            let same = match base.get(&name) {
-                Some(other) => read(other)? == read(&path)?,
-                None => false,
-            };
-            if !same {
+        for name in self.fine_tuned.companion_names()? {
+            if !base.contains(&name) || self.base.companion(&name)? != self.fine_tuned.companion(&name)? {
                 out.push(name);
             }
         }
@@ -227,7 +218,7 @@ impl<'a> Pairs<'a> {
 
 /// What happens to tensors without a partner.
 fn decide_new(
-    base: &Checkpoint,
+    base: &dyn ModelSource,
     new: Vec<TensorInfo>,
     only_in_base: &[String],
     choice: NewTensors,
@@ -237,7 +228,7 @@ fn decide_new(
         NewTensors::Skip => Ok((Vec::new(), new.into_iter().map(|t| t.name).collect())),
         NewTensors::Refuse if new.is_empty() && only_in_base.is_empty() => Ok((new, Vec::new())),
         NewTensors::Refuse => {
-            let describe = |t: &TensorInfo| match base.tensor(&t.name) {
+            let describe = |t: &TensorInfo| match base.info(&t.name) {
                 Some(b) => format!(
                     "\"{}\" has shape {:?} in the base and {:?} in the fine-tuned checkpoint",
                     Escaped(&t.name),
@@ -288,9 +279,9 @@ impl Chosen {
     }
 
     /// A glob that matches nothing is a mistake that would pass unseen.
-    fn check_used(&self, base: &Checkpoint, fine_tuned: &Checkpoint) -> Result<()> {
+    fn check_used(&self, base: &dyn ModelSource, fine_tuned: &dyn ModelSource) -> Result<()> {
         for (glob, set) in &self.patterns {
-            if !base.tensors().chain(fine_tuned.tensors()).any(|t| set.is_match(&t.name)) {
+            if !base.infos().iter().chain(&fine_tuned.infos()).any(|t| set.is_match(&t.name)) {
                 return Err(Error::InvalidInput(format!("glob \"{}\" matches no tensor", Escaped(glob))));
             }
         }

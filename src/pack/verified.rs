@@ -108,6 +108,11 @@ impl VerifiedPack {
         diagnose::compare(&self.body, base)
     }
 
+    /// The file's path, where there is one.
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.body.path()
+    }
+
     /// Matches the pack to a base: every touched tensor by name, dtype, shape and digest, and the whole checkpoint where all of
     /// it was read.
     ///

@@ -1,6 +1,8 @@
 //! Base and packs as one model, stitched a block at a time. spec/numbers.md, "Stitching".
 
+mod chain;
 mod options;
+mod source;
 mod tensor;
 
 use std::collections::{BTreeMap, HashSet};
@@ -30,6 +32,8 @@ pub struct Layer {
 #[derive(Debug)]
 pub struct StitchedModel<'a> {
     base: &'a Checkpoint,
+    /// What the packs lie on, where that is not the base itself. [STI-10]
+    below: Option<Box<StitchedModel<'a>>>,
     layers: Vec<Layer>,
     gains: Vec<f32>,
     rule: OverlapRule,
@@ -45,6 +49,24 @@ impl<'a> StitchedModel<'a> {
     /// `InvalidInput` for a weight or λ that is no number and for the same pack twice; `Refused` for exact and lossy packs
     /// without a rule said, and for what can only be carried exactly but would not be; `LimitExceeded` for too many packs.
     pub fn new(base: &'a Checkpoint, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
+        Self::build(base, None, layers, options)
+    }
+
+    /// Puts packs on the model that the packs so far make: the next link of a chain. They are bound to this model's identity,
+    /// not to the base's. [STI-10]
+    ///
+    /// # Errors
+    /// As [`StitchedModel::new`].
+    pub fn then(self, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
+        Self::build(self.base, Some(Box::new(self)), layers, options)
+    }
+
+    fn build(
+        base: &'a Checkpoint,
+        below: Option<Box<Self>>,
+        layers: Vec<Layer>,
+        options: &MergeOptions,
+    ) -> Result<Self> {
         Limits::check("number of packs", layers.len() as u64, Limits::default().packs)?;
         check_numbers(&layers, options)?;
         let gains = gains_of(&layers, options)?;
@@ -57,12 +79,30 @@ impl<'a> StitchedModel<'a> {
         }
         let carried = carried_by(&layers);
         let rule = options.overlap.unwrap_or_default();
-        let model = StitchedModel { base, layers, gains, rule, lambda: options.lambda, carried };
+        let model = StitchedModel { base, below, layers, gains, rule, lambda: options.lambda, carried };
         model.check_exact_only()?;
         Ok(model)
     }
 
-    /// The packs, in the order in which they were named.
+    /// The model that the packs lie on, where that is not the base itself.
+    pub fn below(&self) -> Option<&StitchedModel<'a>> {
+        self.below.as_deref()
+    }
+
+    /// Whether this is more than a chain of packs, one a link, each as it was made.
+    pub fn is_merge(&self) -> bool {
+        let alone = |m: &&StitchedModel| matches!(m.layers(), [only] if only.weight == 1.0) && m.lambda == 1.0;
+        !self.levels().iter().all(alone)
+    }
+
+    /// This model and those below it, from the base up.
+    pub(crate) fn levels(&self) -> Vec<&StitchedModel<'a>> {
+        let mut levels = self.below().map_or(Vec::new(), StitchedModel::levels);
+        levels.push(self);
+        levels
+    }
+
+    /// The packs of this link, in the order in which they were named.
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
@@ -84,7 +124,11 @@ impl<'a> StitchedModel<'a> {
 
     /// All tensors of the model, by name.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
-        let own = self.base.tensors().filter(|t| !self.carried.contains_key(&t.name));
+        let ground: Vec<&TensorInfo> = match self.below() {
+            Some(below) => below.tensors().collect(),
+            None => self.base.tensors().collect(),
+        };
+        let own = ground.into_iter().filter(|t| !self.carried.contains_key(&t.name));
         let mut all: Vec<&TensorInfo> = own.chain(self.carried.values().map(|(info, _)| info)).collect();
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         all.into_iter()
@@ -92,16 +136,28 @@ impl<'a> StitchedModel<'a> {
 
     /// Dtype and shape of one tensor.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.carried.get(name).map(|(info, _)| info).or_else(|| self.base.tensor(name))
+        let ground = || match self.below() {
+            Some(below) => below.tensor(name),
+            None => self.base.tensor(name),
+        };
+        self.carried.get(name).map(|(info, _)| info).or_else(ground)
     }
 
-    /// Whether any pack in play touches a tensor.
+    /// Whether any pack in play touches a tensor, here or below.
     pub fn touches(&self, name: &str) -> bool {
+        self.touches_here(name) || self.below().is_some_and(|below| below.touches(name))
+    }
+
+    /// Whether any pack in play of this link touches a tensor.
+    pub(crate) fn touches_here(&self, name: &str) -> bool {
         self.in_play().any(|(_, l)| l.pack.delta(name).is_some())
     }
 
+    /// Tensors that the base lacks or has in another shape.
     pub(crate) fn carried(&self) -> BTreeMap<String, TensorInfo> {
-        self.carried.iter().map(|(name, (info, _))| (name.clone(), info.clone())).collect()
+        let mut all = self.below().map_or(BTreeMap::new(), StitchedModel::carried);
+        all.extend(self.carried.iter().map(|(name, (info, _))| (name.clone(), info.clone())));
+        all
     }
 
     pub(crate) fn base(&self) -> &'a Checkpoint {
@@ -156,7 +212,11 @@ impl<'a> StitchedModel<'a> {
             }
         }
         let carried = self.carried.contains_key(name);
-        Ok(TensorStitcher { model: self, info, deltas, carried })
+        let below = match self.below() {
+            Some(below) if !carried && below.touches(name) => Some(Box::new(below.stitcher(name)?)),
+            _ => None,
+        };
+        Ok(TensorStitcher { model: self, below, info, deltas, carried })
     }
 }
 

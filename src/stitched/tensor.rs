@@ -1,11 +1,14 @@
 //! One tensor of a stitched model, computed a run of units at a time.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Escaped, Result};
 use crate::method::float::{Element, Real, load_unit, store_unit, with_element};
 use crate::method::quantize::dequantize;
 use crate::method::step::apply_step;
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::bound::DeltaBlocks;
 use crate::stitched::StitchedModel;
@@ -22,6 +25,8 @@ pub(super) struct LayerDelta<'a> {
 #[derive(Debug)]
 pub(crate) struct TensorStitcher<'a> {
     pub(super) model: &'a StitchedModel<'a>,
+    /// The same tensor of the model below, where packs touch it there.
+    pub(super) below: Option<Box<TensorStitcher<'a>>>,
     pub(super) info: &'a TensorInfo,
     pub(super) deltas: Vec<LayerDelta<'a>>,
     pub(super) carried: bool,
@@ -32,6 +37,7 @@ pub(crate) struct TensorStitcher<'a> {
 pub(crate) struct Scratch {
     block: BlockDelta,
     layers: Vec<LayerRun>,
+    below: Option<Box<Scratch>>,
 }
 
 /// What one layer brings to a run: positions from its start, codes, the unit each belongs to, and numbers once decoded.
@@ -71,16 +77,16 @@ impl TensorStitcher<'_> {
     pub fn run(&self, start: u64, len: u64, out: &mut Vec<u8>, scratch: &mut Scratch, met: &mut Met) -> Result<()> {
         let unit = self.info.dtype.unit_bytes();
         out.clear();
-        if self.carried {
-            out.resize(len as usize * unit, 0);
-        } else {
-            out.extend_from_slice(
-                &self.model.base.bytes(&self.info.name, start * unit as u64..(start + len) * unit as u64)?,
-            );
+        match &self.below {
+            _ if self.carried => out.resize(len as usize * unit, 0),
+            Some(below) => below.run(start, len, out, scratch.below.get_or_insert_default(), met)?,
+            None => out.extend_from_slice(&self.model.base.units(&self.info.name, start, len)?),
         }
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
+        let computed = Computed { stitcher: self, start, len, bytes: out };
+        let ground: &dyn TensorSource = if self.below.is_some() { &computed } else { self.model.base };
         for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
-            layer.blocks.range(start, len, Some(self.model.base), &mut scratch.block, &mut run.delta)?;
+            layer.blocks.range(start, len, Some(ground), &mut scratch.block, &mut run.delta)?;
         }
         let dtype = self.info.dtype;
         let mut mine = Met::default();
@@ -134,6 +140,27 @@ impl TensorStitcher<'_> {
             })
             .collect();
         stitch::<E>(out, &parts, self.model.rule, self.model.lambda, met);
+    }
+}
+
+/// A run of the model below, which the deltas of this one may be coded with.
+struct Computed<'a> {
+    stitcher: &'a TensorStitcher<'a>,
+    start: u64,
+    len: u64,
+    bytes: &'a [u8],
+}
+
+impl TensorSource for Computed<'_> {
+    fn units(&self, name: &str, start: u64, len: u64) -> Result<Cow<'_, [u8]>> {
+        let unit = self.stitcher.info.dtype.unit_bytes() as u64;
+        let inside = name == self.stitcher.info.name && start >= self.start && start + len <= self.start + self.len;
+        let from = start.saturating_sub(self.start) * unit;
+        match self.bytes.get(from as usize..(from + len * unit) as usize) {
+            Some(bytes) if inside => Ok(Cow::Borrowed(bytes)),
+            // A run that cuts a block in two, or a tensor that shares its delta with another: rare, and made again.
+            _ => self.stitcher.model.ground_units(name, start, len),
+        }
     }
 }
 
