@@ -61,7 +61,8 @@ pub(super) fn run(
             let stitcher = stitchers.get(&target.info.name)?;
             let Worker { out, scratch, .. } = worker;
             let mut met = Met::default();
-            stitcher.run(item.start, item.len, out, scratch, &mut met)?;
+            out.resize((item.len * unit) as usize, 0);
+            stitcher.run(item.start, out, scratch, &mut met)?;
             if met.nonfinite > 0 {
                 worker.nonfinite.push((item.tensor, met.nonfinite));
             }

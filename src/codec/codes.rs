@@ -128,8 +128,12 @@ fn pack_below_byte(codes: &[u64], bits: u32) -> Vec<u8> {
 
 fn unpack_below_byte(packed: &[u8], bits: u32, n: u32, out: &mut Vec<u64>) -> Result<()> {
     let mask = (1u8 << bits).wrapping_sub(1);
-    for byte in packed {
-        out.extend((0..8).step_by(bits as usize).map(|shift| u64::from(byte >> shift & mask)));
+    let each = 8usize.checked_div(bits as usize).unwrap_or(1);
+    out.resize(packed.len().saturating_mul(each), 0);
+    for (codes, byte) in out.chunks_exact_mut(each).zip(packed) {
+        for (code, shift) in codes.iter_mut().zip((0u32..8).step_by(bits as usize)) {
+            *code = u64::from(byte.wrapping_shr(shift) & mask);
+        }
     }
     if out.iter().skip(n as usize).any(|code| *code != 0) {
         return Err(Error::malformed("VAL-2", "codes", "have a bit set after their end"));

@@ -1,5 +1,6 @@
 //! Steps: the signed distance between two bit patterns. spec/numbers.md, "Steps".
 
+use crate::method::float::{load_unit, store_unit};
 use crate::model::dtype::Dtype;
 
 /// The place of a float's bits in the order of the floats, as a two's-complement number of the same width: magnitude m for
@@ -20,6 +21,33 @@ pub fn step(dtype: Dtype, from: u64, to: u64) -> u64 {
 pub fn apply_step(dtype: Dtype, from: u64, step: u64) -> u64 {
     // `order` is its own inverse: it flips the magnitude bits where the sign bit is set.
     order(dtype, order(dtype, from).wrapping_add(step) & width_mask(dtype))
+}
+
+/// Moves the units at `positions` of a run by one step each. [STP-1]
+pub(crate) fn apply_steps(dtype: Dtype, run: &mut [u8], positions: &[u32], steps: &[u64]) {
+    match (dtype.unit_bytes(), dtype.is_float()) {
+        (1, true) => steps_of::<1, true>(run, positions, steps),
+        (2, true) => steps_of::<2, true>(run, positions, steps),
+        (4, true) => steps_of::<4, true>(run, positions, steps),
+        (8, true) => steps_of::<8, true>(run, positions, steps),
+        (1, false) => steps_of::<1, false>(run, positions, steps),
+        (2, false) => steps_of::<2, false>(run, positions, steps),
+        (4, false) => steps_of::<4, false>(run, positions, steps),
+        _ => steps_of::<8, false>(run, positions, steps),
+    }
+}
+
+/// [`apply_step`] for a width that the compiler knows.
+fn steps_of<const BYTES: usize, const FLOAT: bool>(run: &mut [u8], positions: &[u32], steps: &[u64]) {
+    let units = run.as_chunks_mut::<BYTES>().0;
+    let sign = 1u64 << (BYTES * 8 - 1);
+    let order = |bits: u64| if FLOAT && bits & sign != 0 { bits ^ (sign - 1) } else { bits };
+    for (position, step) in positions.iter().zip(steps) {
+        if let Some(unit) = units.get_mut(*position as usize) {
+            let moved = order(load_unit(unit)).wrapping_add(*step) & (sign | (sign - 1));
+            store_unit(unit, order(moved));
+        }
+    }
 }
 
 /// A step as a signed number.

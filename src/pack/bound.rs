@@ -222,6 +222,11 @@ impl<'a> DeltaBlocks<'a> {
         out.clear();
         let end = start.saturating_add(len);
         let first = start.checked_shr(self.block_log2()).unwrap_or(0);
+        let block_len = 1u64.checked_shl(self.block_log2()).unwrap_or(u64::MAX);
+        // Exactly one block, as nearly always: nothing has to be moved.
+        if start.is_multiple_of(block_len) && (len == block_len || (len < block_len && end == self.own.info.units())) {
+            return self.decode(usize::try_from(first).unwrap_or(usize::MAX), base, out);
+        }
         for i in usize::try_from(first).unwrap_or(usize::MAX)..self.len() {
             let block_start = self.start_of(i);
             if block_start >= end {

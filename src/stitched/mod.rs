@@ -2,6 +2,7 @@
 
 mod chain;
 mod options;
+mod reader;
 mod source;
 mod tensor;
 
@@ -16,6 +17,7 @@ use crate::model::tensor::TensorInfo;
 use crate::pack::BoundPack;
 
 pub use options::{GainChoice, MergeOptions};
+pub use reader::{Buffers, TensorReader};
 use tensor::LayerDelta;
 pub(crate) use tensor::{Scratch, TensorStitcher};
 

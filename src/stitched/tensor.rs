@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Escaped, Result};
-use crate::method::float::{Element, Real, load_unit, store_unit, with_element};
+use crate::method::float::{Element, Real, load_unit, with_element};
 use crate::method::quantize::dequantize;
-use crate::method::step::apply_step;
+use crate::method::step::{apply_step, apply_steps};
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::source::TensorSource;
@@ -73,14 +73,13 @@ impl Buffered for f64 {
 }
 
 impl TensorStitcher<'_> {
-    /// The bytes of units `start..start + len` of the merged tensor.
-    pub fn run(&self, start: u64, len: u64, out: &mut Vec<u8>, scratch: &mut Scratch, met: &mut Met) -> Result<()> {
-        let unit = self.info.dtype.unit_bytes();
-        out.clear();
+    /// The bytes of the merged tensor's units from `start`, as many as `out` holds.
+    pub fn run(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) -> Result<()> {
+        let len = (out.len() / self.info.dtype.unit_bytes()) as u64;
         match &self.below {
-            _ if self.carried => out.resize(len as usize * unit, 0),
-            Some(below) => below.run(start, len, out, scratch.below.get_or_insert_default(), met)?,
-            None => out.extend_from_slice(&self.model.base.units(&self.info.name, start, len)?),
+            _ if self.carried => out.fill(0),
+            Some(below) => below.run(start, out, scratch.below.get_or_insert_default(), met)?,
+            None => out.copy_from_slice(&self.model.base.units(&self.info.name, start, len)?),
         }
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
         let computed = Computed { stitcher: self, start, len, bytes: out };
@@ -90,8 +89,10 @@ impl TensorStitcher<'_> {
         }
         let dtype = self.info.dtype;
         let mut mine = Met::default();
-        if self.carried || !dtype.is_float() {
-            self.step_units(out, scratch);
+        if self.only_steps() {
+            for run in &scratch.layers {
+                apply_steps(dtype, out, &run.delta.positions, &run.delta.codes);
+            }
         } else {
             with_element!(dtype, E => self.stitch_run::<E>(start, out, scratch, &mut mine), ());
         }
@@ -107,16 +108,11 @@ impl TensorStitcher<'_> {
         Ok(())
     }
 
-    /// Units that only steps can change; at most one layer has any.
-    fn step_units(&self, out: &mut [u8], scratch: &Scratch) {
-        let unit = self.info.dtype.unit_bytes();
-        for run in &scratch.layers {
-            for (p, code) in run.delta.positions.iter().zip(&run.delta.codes) {
-                if let Some(bytes) = out.get_mut(*p as usize * unit..(*p as usize + 1) * unit) {
-                    store_unit(bytes, apply_step(self.info.dtype, load_unit(bytes), *code));
-                }
-            }
-        }
+    /// Whether all that is done here is to take steps: to units that nothing else can change, or by the only layer, as it was
+    /// made. [STI-5] [STI-6]
+    fn only_steps(&self) -> bool {
+        let as_made = |l: &LayerDelta| l.is_step() && l.weight == 1.0 && l.gain == 1.0 && self.model.lambda == 1.0;
+        self.carried || !self.info.dtype.is_float() || matches!(self.deltas.as_slice(), [only] if as_made(only))
     }
 
     fn stitch_run<E: Element<Real: Buffered>>(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) {
@@ -140,6 +136,16 @@ impl TensorStitcher<'_> {
             })
             .collect();
         stitch::<E>(out, &parts, self.model.rule, self.model.lambda, met);
+    }
+}
+
+/// How many codes a kind has, where they are few.
+fn codes_of(kind: ValueKind) -> u64 {
+    match kind {
+        ValueKind::Sign => 2,
+        ValueKind::Int4 | ValueKind::Codebook => 16,
+        ValueKind::Int8 => 256,
+        ValueKind::Step | ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16 => 0,
     }
 }
 
@@ -178,7 +184,11 @@ impl LayerDelta<'_> {
         let units = run.delta.positions.iter().zip(&run.delta.codes);
         match self.blocks.only_scale() {
             Some(scale) => {
-                numbers.extend(units.map(|(_, code)| factor.mul(dequantize::<R>(kind, *code, scale, &levels))));
+                let number = |code: u64| factor.mul(dequantize::<R>(kind, code, scale, &levels));
+                // Few codes: each is computed once.
+                let known: Vec<R> = (0..codes_of(kind)).map(number).collect();
+                let codes = run.delta.codes.iter();
+                numbers.extend(codes.map(|c| known.get(*c as usize).copied().unwrap_or_else(|| number(*c))));
             }
             None => numbers.extend(units.map(|(p, code)| {
                 let scale = self.blocks.scale_at(start + u64::from(*p));

@@ -2,6 +2,7 @@
 
 use crate::codec::classes::coder::{Coder, level_of, row_len, symbol_of};
 use crate::codec::classes::map::{ClassMap, WORD, row_runs};
+use crate::codec::classes::members::without_lowest;
 use crate::codec::classes::wide;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
@@ -110,9 +111,7 @@ impl<'a, const WIDE: bool> Walker<'a, WIDE> {
         loop {
             let here = u64::from(self.ahead.count_ones());
             if here > left {
-                for _ in 0..left {
-                    self.ahead &= self.ahead.wrapping_sub(1);
-                }
+                self.ahead = without_lowest::<WIDE>(self.ahead, left);
                 return Passed::More;
             }
             left = left.wrapping_sub(here);

@@ -71,6 +71,19 @@ pub(crate) fn members<const WIDE: bool>(chunk: &[u8; WORD], class: u8) -> u64 {
     slowly(chunk, class)
 }
 
+/// `word` without its `n` lowest bits that are set; `n` is below 64.
+#[inline(always)]
+pub(crate) fn without_lowest<const WIDE: bool>(word: u64, n: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if WIDE {
+        // SAFETY: only `crate::codec::classes::wide` asks for the wide form, after it found BMI2. Bit n of the deposited word
+        // is the first that stays, and none below it does.
+        let first = unsafe { std::arch::x86_64::_pdep_u64(1u64.wrapping_shl(n as u32), word) };
+        return word & first.wrapping_neg();
+    }
+    (0..n).fold(word, |word, _| word & word.wrapping_sub(1))
+}
+
 /// The judge of [`members`], and its stand-in elsewhere.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn slowly(chunk: &[u8; WORD], class: u8) -> u64 {
@@ -81,6 +94,21 @@ fn slowly(chunk: &[u8; WORD], class: u8) -> u64 {
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lowest_bits_go_one_by_one() {
+        for seed in 0u64..200 {
+            let word = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) & (seed * 77).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            for n in 0..64 {
+                let slow = without_lowest::<false>(word, n);
+                assert_eq!(slow.count_ones(), word.count_ones().saturating_sub(n as u32));
+                assert_eq!(slow & word, slow);
+                if is_wide() {
+                    assert_eq!(without_lowest::<true>(word, n), slow, "{word:#x} {n}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn members_are_those_of_the_slow_way() {

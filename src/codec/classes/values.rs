@@ -33,6 +33,23 @@ pub(crate) fn decode(
         let missing = || Error::malformed("CLS-6", "codes", "are coded by class, but the model has no tables for them");
         tables.push(class.values.as_deref().ok_or_else(missing)?);
     }
+    match split {
+        // Spelled out so that the compiler knows the widths: by far the most codes are of these.
+        Split::Step { bits: 16 } => read(&tables, map, Split::Step { bits: 16 }, positions, bytes, out),
+        Split::Step { bits: 32 } => read(&tables, map, Split::Step { bits: 32 }, positions, bytes, out),
+        other => read(&tables, map, other, positions, bytes, out),
+    }
+}
+
+#[inline(always)]
+fn read(
+    tables: &[&Table],
+    map: &ClassMap,
+    split: Split,
+    positions: &[u32],
+    bytes: &[u8],
+    out: &mut Vec<u64>,
+) -> Result<()> {
     let no_class = || Error::malformed("CLS-6", "codes", "one belongs to a unit without a class");
     let mut decoder: Decoder<2> = Decoder::new(bytes)?;
     out.clear();
