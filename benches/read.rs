@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use common::{Moved, checkpoint, map};
@@ -86,7 +86,7 @@ fn one() -> Workers {
     Workers::new(1, std::sync::Arc::new(stitchpack::Quiet))
 }
 
-fn read(bencher: divan::Bencher, tuned: &PathBuf, method: Method, effort: &str) {
+fn read(bencher: divan::Bencher, tuned: &Path, method: Method, effort: &str) {
     let base = map(&BASE);
     let identity = base.identity(&Workers::default()).expect("the base is there");
     let out = common::path("p.stitch");
