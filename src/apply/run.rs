@@ -1,20 +1,19 @@
 //! Every run of every tensor: stitched or copied, written, hashed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::apply::{Applied, ApplyOptions};
 use crate::checkpoint::plan::Plan;
-use crate::error::{Error, Escaped, Result};
+use crate::error::{Error, Result};
 use crate::method::stitch::Met;
 use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::{BaseIdentity, digest_of};
 use crate::model::tensor::TensorInfo;
 use crate::recipe::{Recipe, RecipePack};
-use crate::stitched::{Scratch, StitchedModel, TensorStitcher};
+use crate::stitched::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
 
 /// Units of a work item: whole pieces of a digest for every dtype.
 const RUN: u64 = 1 << 18;
@@ -159,10 +158,7 @@ fn refuse_nonfinite(targets: &[Target], done: &[Worker]) -> Result<()> {
     let Some(first) = all().map(|(tensor, _)| *tensor).min() else { return Ok(()) };
     let count: u64 = all().map(|(_, n)| n).sum();
     let name = targets.get(first).map_or("", |t| t.info.name.as_str());
-    Err(Error::Refused(format!(
-        "{count} finite elements would become infinite or NaN, the first in tensor \"{}\"; use smaller weights, lambda or --gain",
-        Escaped(name)
-    )))
+    Err(nonfinite_refused(count, name))
 }
 
 /// The digest of every tensor of the result, by target.
@@ -238,33 +234,4 @@ fn recipe_packs(model: &StitchedModel) -> Vec<RecipePack> {
             gain: *gain,
         })
         .collect()
-}
-
-/// Tensors that threads are working on, with their tables: made when the first block is asked for, forgotten when others
-/// have come.
-struct Stitchers<'a> {
-    model: &'a StitchedModel<'a>,
-    recent: Mutex<VecDeque<(String, Arc<TensorStitcher<'a>>)>>,
-}
-
-impl<'a> Stitchers<'a> {
-    const MOST: usize = 16;
-
-    fn new(model: &'a StitchedModel<'a>) -> Self {
-        Stitchers { model, recent: Mutex::default() }
-    }
-
-    fn get(&self, name: &str) -> Result<Arc<TensorStitcher<'a>>> {
-        let lock = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, stitcher)) = lock().iter().find(|(n, _)| n == name) {
-            return Ok(stitcher.clone());
-        }
-        let stitcher = Arc::new(self.model.stitcher(name)?);
-        let mut recent = lock();
-        recent.push_back((name.to_string(), stitcher.clone()));
-        if recent.len() > Self::MOST {
-            recent.pop_front();
-        }
-        Ok(stitcher)
-    }
 }

@@ -4,6 +4,7 @@ mod chain;
 mod options;
 mod reader;
 mod source;
+mod stitchers;
 mod tensor;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,6 +19,7 @@ use crate::pack::BoundPack;
 
 pub use options::{GainChoice, MergeOptions};
 pub use reader::{Buffers, TensorReader};
+pub(crate) use stitchers::Stitchers;
 use tensor::LayerDelta;
 pub(crate) use tensor::{Scratch, TensorStitcher};
 
@@ -220,6 +222,14 @@ impl<'a> StitchedModel<'a> {
         };
         Ok(TensorStitcher { model: self, below, info, deltas, carried })
     }
+}
+
+/// The error for finite elements, `count` of them and the first in a tensor, that would become infinite or NaN. [STI-7]
+pub(crate) fn nonfinite_refused(count: u64, tensor: &str) -> Error {
+    Error::Refused(format!(
+        "{count} finite elements would become infinite or NaN, the first in tensor \"{}\"; use smaller weights, lambda or --gain",
+        Escaped(tensor)
+    ))
 }
 
 fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<f32>> {
