@@ -16,7 +16,8 @@
 //! ```
 //!
 //! [`create()`] makes a pack. [`OpenedPack`] → [`VerifiedPack`] → [`BoundPack`] are the states of trust in which one is read,
-//! each consuming the one before. [`StitchedModel`] is a base with packs on it, and [`apply()`] writes it to disk.
+//! each consuming the one before. [`StitchedModel`] is a base with packs on it, [`apply()`] writes it to disk, and [`Live`] swaps it
+//! for another in memory.
 //!
 //! # Example
 //!
@@ -58,6 +59,7 @@ pub mod format;
 pub mod fuzz;
 pub mod inspect;
 pub mod limits;
+pub mod live;
 pub mod method;
 pub mod model;
 pub mod overlap;
@@ -71,6 +73,7 @@ pub use checkpoint::Checkpoint;
 pub use create::{CreateOptions, Created, create, create_dry};
 pub use error::{Error, Result};
 pub use limits::Limits;
+pub use live::Live;
 pub use pack::{BoundPack, OpenedPack, VerifiedPack};
 pub use parallel::{Progress, Quiet, Workers};
 pub use stitched::{GainChoice, Layer, MergeOptions, StitchedModel};

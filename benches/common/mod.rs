@@ -70,6 +70,20 @@ pub fn checkpoint(name: &str, tensors: usize, shape: [usize; 2], moved: Moved) -
     path
 }
 
+/// Writes `base` again with one of `every` bf16 weights, chosen at random, changed in its lowest bit, and gives the path.
+pub fn scattered(name: &str, base: &Path, every: u64, seed: u64) -> PathBuf {
+    let mut bytes = std::fs::read(base).expect("the benches wrote it");
+    let (len, _) = bytes.split_first_chunk::<8>().expect("it has a header");
+    let data = 8 + u64::from_le_bytes(*len) as usize;
+    let mut choose = Rng(seed);
+    for weight in bytes[data..].chunks_exact_mut(2) {
+        weight[0] ^= u8::from(choose.next().is_multiple_of(every));
+    }
+    let path = path(name);
+    std::fs::write(&path, bytes).expect("the folder takes files");
+    path
+}
+
 /// Makes a pack and gives its path.
 pub fn pack(name: &str, base: &Path, fine_tuned: &Path, method: Method) -> PathBuf {
     let out = path(name);

@@ -7,8 +7,8 @@ use crate::error::{Error, Escaped, Result};
 use crate::method::stitch::Met;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
-use crate::stitched::StitchedModel;
 use crate::stitched::tensor::{Scratch, TensorStitcher};
+use crate::stitched::{StitchedModel, nonfinite_refused};
 
 /// Units of which a range is made at a time: what fits into a cache, and a block of most packs.
 const RUN: u64 = 1 << 18;
@@ -114,7 +114,6 @@ impl TensorReader<'_> {
         if met.nonfinite == 0 {
             return Ok(());
         }
-        let detail = format!("{} finite elements of tensor \"{}\"", met.nonfinite, Escaped(&self.info().name));
-        Err(Error::Refused(format!("{detail} would become infinite or NaN; use smaller weights, lambda or --gain")))
+        Err(nonfinite_refused(met.nonfinite, &self.info().name))
     }
 }

@@ -108,6 +108,26 @@ impl TensorStitcher<'_> {
         Ok(())
     }
 
+    /// The positions, from the start of the run that was stitched last with `scratch`, that any layer of any link of the chain
+    /// keeps, ascending.
+    pub fn kept(&self, scratch: &Scratch, out: &mut Vec<u32>) {
+        out.clear();
+        self.gather_kept(scratch, out);
+        if !out.is_sorted_by(|a, b| a < b) {
+            out.sort_unstable();
+            out.dedup();
+        }
+    }
+
+    fn gather_kept(&self, scratch: &Scratch, out: &mut Vec<u32>) {
+        for run in scratch.layers.iter().take(self.deltas.len()) {
+            out.extend_from_slice(&run.delta.positions);
+        }
+        if let (Some(below), Some(scratch)) = (&self.below, &scratch.below) {
+            below.gather_kept(scratch, out);
+        }
+    }
+
     /// Whether all that is done here is to take steps: to units that nothing else can change, or by the only layer, as it was
     /// made. [STI-5] [STI-6]
     fn only_steps(&self) -> bool {

@@ -1,0 +1,91 @@
+//! Staging: every block of every touched tensor stitched, and what is kept of it taken out.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::live::staged::{Block, Staged};
+use crate::method::stitch::Met;
+use crate::model::tensor::TensorInfo;
+use crate::parallel::Workers;
+use crate::stitched::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
+
+/// Units of a block.
+const BLOCK: u64 = 1 << 18;
+
+/// What one thread holds.
+#[derive(Default)]
+struct Worker {
+    out: Vec<u8>,
+    scratch: Scratch,
+    positions: Vec<u32>,
+    /// By tensor, not yet in order.
+    blocks: Vec<(usize, Block)>,
+    /// The first tensor with elements that would become infinite or NaN, and how many there are in all.
+    nonfinite: Option<(usize, u64)>,
+}
+
+/// Computes the units that a model's packs keep of the tensors they touch.
+pub(super) fn stage<'a>(
+    model: &StitchedModel<'a>,
+    touched: &[&'a TensorInfo],
+    workers: &Workers,
+) -> Result<Staged<'a>> {
+    let mut items = Vec::new();
+    for (i, info) in touched.iter().enumerate() {
+        items.extend((0..info.units()).step_by(BLOCK as usize).map(|start| (i, *info, start)));
+    }
+    workers.progress().stage("staging", touched.iter().map(|t| t.byte_len()).sum());
+    let stitchers = Stitchers::new(model);
+    let done = workers.for_each(items.len(), Worker::default, |worker, i| {
+        let Some((tensor, info, start)) = items.get(i).copied() else { return Ok(()) };
+        worker.block(model, &stitchers, tensor, info, start)?;
+        workers.progress().advance(BLOCK.min(info.units() - start) * info.dtype.unit_bytes() as u64);
+        Ok(())
+    })?;
+    model.base().check_unchanged()?;
+    let nonfinite = || done.iter().filter_map(|w| w.nonfinite);
+    if let Some(first) = nonfinite().map(|(tensor, _)| tensor).min() {
+        let name = touched.get(first).map_or("", |t| t.name.as_str());
+        return Err(nonfinite_refused(nonfinite().map(|(_, n)| n).sum(), name));
+    }
+    Ok(Staged { base: model.base(), tensors: in_order(touched, done) })
+}
+
+impl Worker {
+    fn block(
+        &mut self,
+        model: &StitchedModel,
+        stitchers: &Stitchers,
+        tensor: usize,
+        info: &TensorInfo,
+        start: u64,
+    ) -> Result<()> {
+        let (len, width) = (BLOCK.min(info.units() - start), info.dtype.unit_bytes() as u64);
+        let stitcher = stitchers.get(&info.name)?;
+        let mut met = Met::default();
+        self.out.resize((len * width) as usize, 0);
+        stitcher.run(start, &mut self.out, &mut self.scratch, &mut met)?;
+        if met.nonfinite > 0 {
+            let (first, count) = self.nonfinite.unwrap_or((tensor, 0));
+            self.nonfinite = Some((first.min(tensor), count + met.nonfinite));
+        }
+        stitcher.kept(&self.scratch, &mut self.positions);
+        if !self.positions.is_empty() {
+            let base = model.base().bytes(&info.name, start * width..(start + len) * width)?;
+            self.blocks.push((tensor, Block::new(start, &self.positions, width as usize, &self.out, &base)));
+        }
+        Ok(())
+    }
+}
+
+fn in_order<'a>(touched: &[&'a TensorInfo], done: Vec<Worker>) -> BTreeMap<&'a str, (&'a TensorInfo, Vec<Block>)> {
+    let mut blocks: Vec<(usize, Block)> = done.into_iter().flat_map(|w| w.blocks).collect();
+    blocks.sort_unstable_by_key(|(tensor, block)| (*tensor, block.start));
+    let mut tensors = BTreeMap::new();
+    for (tensor, block) in blocks {
+        if let Some(info) = touched.get(tensor) {
+            tensors.entry(info.name.as_str()).or_insert_with(|| (*info, Vec::new())).1.push(block);
+        }
+    }
+    tensors
+}
