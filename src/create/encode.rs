@@ -20,7 +20,6 @@ use crate::method::step;
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, Groups, ValueKind};
 use crate::model::digest::{Digest, Role, TensorDigester};
-use crate::model::dtype::Dtype;
 use crate::model::identity::digest_of;
 use crate::model::tensor::TensorInfo;
 use crate::pack::content::{self, DeltaContent};
@@ -252,7 +251,7 @@ impl Encoder<'_> {
             Job::Exact(pair) => {
                 let (base, tuned) =
                     (self.pairs.base_units(pair, start, len)?, self.pairs.tuned_units(pair, start, len)?);
-                (differences(pair.info.dtype, &base, &tuned), base, tuned)
+                (step::differences(pair.info.dtype, &base, &tuned), base, tuned)
             }
             Job::Carried(info) => {
                 let bytes = self.pairs.carried_units(info, start, len)?;
@@ -296,44 +295,6 @@ impl Encoder<'_> {
             })
             .collect()
     }
-}
-
-/// Steps of the units that differ.
-fn differences(dtype: Dtype, base: &[u8], tuned: &[u8]) -> BlockDelta {
-    match dtype.unit_bytes() {
-        1 => differences_of::<1>(dtype, base, tuned),
-        2 => differences_of::<2>(dtype, base, tuned),
-        4 => differences_of::<4>(dtype, base, tuned),
-        _ => differences_of::<8>(dtype, base, tuned),
-    }
-}
-
-fn differences_of<const N: usize>(dtype: Dtype, base: &[u8], tuned: &[u8]) -> BlockDelta {
-    /// Bytes compared at once: most runs of them are equal, and comparing is all that happens then.
-    const RUN: usize = 64;
-    let mut delta = BlockDelta::default();
-    let mut unit = |p: usize, b: &[u8; N], t: &[u8; N]| {
-        if b != t {
-            delta.positions.push(p as u32);
-            delta.codes.push(step::step(dtype, load_unit(b), load_unit(t)));
-        }
-    };
-    let ((runs, base_rest), (others, tuned_rest)) = (base.as_chunks::<RUN>(), tuned.as_chunks::<RUN>());
-    for (start, (run, other)) in (0..).step_by(RUN / N).zip(runs.iter().zip(others)) {
-        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-        let differ = words.fold(0, |any, (a, b)| any | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)));
-        if differ == 0 {
-            continue;
-        }
-        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-        for (start, (a, b)) in (start..).step_by(8 / N).zip(words).filter(|(_, (a, b))| a != b) {
-            let units = a.as_chunks::<N>().0.iter().zip(b.as_chunks::<N>().0);
-            units.zip(start..).for_each(|((b, t), p)| unit(p, b, t));
-        }
-    }
-    let rest = base_rest.as_chunks::<N>().0.iter().zip(tuned_rest.as_chunks::<N>().0);
-    rest.zip(runs.len() * (RUN / N)..).for_each(|((b, t), p)| unit(p, b, t));
-    delta
 }
 
 impl Encoded {

@@ -1,6 +1,7 @@
 //! Steps: the signed distance between two bit patterns. spec/numbers.md, "Steps".
 
 use crate::method::float::{load_unit, store_unit};
+use crate::model::delta::BlockDelta;
 use crate::model::dtype::Dtype;
 
 /// The place of a float's bits in the order of the floats, as a two's-complement number of the same width: magnitude m for
@@ -37,14 +38,67 @@ pub(crate) fn apply_steps(dtype: Dtype, run: &mut [u8], positions: &[u32], steps
     }
 }
 
+/// The units of a run that differ, and their steps. [STP-1]
+pub(crate) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
+    match (dtype.unit_bytes(), dtype.is_float()) {
+        (1, true) => differences_of::<1, true>(from, to),
+        (2, true) => differences_of::<2, true>(from, to),
+        (4, true) => differences_of::<4, true>(from, to),
+        (8, true) => differences_of::<8, true>(from, to),
+        (1, false) => differences_of::<1, false>(from, to),
+        (2, false) => differences_of::<2, false>(from, to),
+        (4, false) => differences_of::<4, false>(from, to),
+        _ => differences_of::<8, false>(from, to),
+    }
+}
+
+fn differences_of<const BYTES: usize, const FLOAT: bool>(from: &[u8], to: &[u8]) -> BlockDelta {
+    /// Bytes compared at once: most runs of them are equal, and comparing is all that happens then.
+    const RUN: usize = 64;
+    let mut delta = BlockDelta::default();
+    let mut unit = |p: usize, a: &[u8; BYTES], b: &[u8; BYTES]| {
+        if a != b {
+            delta.positions.push(p as u32);
+            delta.codes.push(step_of::<BYTES, FLOAT>(load_unit(a), load_unit(b)));
+        }
+    };
+    let ((runs, from_rest), (others, to_rest)) = (from.as_chunks::<RUN>(), to.as_chunks::<RUN>());
+    for (start, (run, other)) in (0..).step_by(RUN / BYTES).zip(runs.iter().zip(others)) {
+        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        let differ = words.fold(0, |any, (a, b)| any | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)));
+        if differ == 0 {
+            continue;
+        }
+        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        for (start, (a, b)) in (start..).step_by(8 / BYTES).zip(words).filter(|(_, (a, b))| a != b) {
+            let units = a.as_chunks::<BYTES>().0.iter().zip(b.as_chunks::<BYTES>().0);
+            units.zip(start..).for_each(|((a, b), p)| unit(p, a, b));
+        }
+    }
+    let rest = from_rest.as_chunks::<BYTES>().0.iter().zip(to_rest.as_chunks::<BYTES>().0);
+    rest.zip(runs.len() * (RUN / BYTES)..).for_each(|((a, b), p)| unit(p, a, b));
+    delta
+}
+
+/// [`order`] for a width that the compiler knows.
+fn order_of<const BYTES: usize, const FLOAT: bool>(bits: u64) -> u64 {
+    let sign = 1u64 << (BYTES * 8 - 1);
+    if FLOAT && bits & sign != 0 { bits ^ (sign - 1) } else { bits }
+}
+
+/// [`step`] for a width that the compiler knows.
+fn step_of<const BYTES: usize, const FLOAT: bool>(from: u64, to: u64) -> u64 {
+    let (from, to) = (order_of::<BYTES, FLOAT>(from), order_of::<BYTES, FLOAT>(to));
+    to.wrapping_sub(from) & u64::MAX >> (64 - BYTES * 8)
+}
+
 /// [`apply_step`] for a width that the compiler knows.
 fn steps_of<const BYTES: usize, const FLOAT: bool>(run: &mut [u8], positions: &[u32], steps: &[u64]) {
     let units = run.as_chunks_mut::<BYTES>().0;
-    let sign = 1u64 << (BYTES * 8 - 1);
-    let order = |bits: u64| if FLOAT && bits & sign != 0 { bits ^ (sign - 1) } else { bits };
+    let order = order_of::<BYTES, FLOAT>;
     for (position, step) in positions.iter().zip(steps) {
         if let Some(unit) = units.get_mut(*position as usize) {
-            let moved = order(load_unit(unit)).wrapping_add(*step) & (sign | (sign - 1));
+            let moved = order(load_unit(unit)).wrapping_add(*step) & u64::MAX >> (64 - BYTES * 8);
             store_unit(unit, order(moved));
         }
     }
@@ -85,6 +139,13 @@ mod tests {
             for (a, b) in [(0u64, 1u64), (0x80, 0x7f), (u64::MAX, 0), (1 << 63, u64::MAX >> 1), (0x3f80, 0xbf81)] {
                 let (a, b) = (a & width_mask(d), b & width_mask(d));
                 assert_eq!(apply_step(d, a, step(d, a, b)), b, "{d}");
+                let run = |bits: u64| bits.to_le_bytes()[..d.unit_bytes()].repeat(71);
+                let (mut from, to) = (run(a), run(b));
+                let found = differences(d, &from, &to);
+                let n = if a == b { 0 } else { 71 };
+                assert_eq!((found.positions.len(), found.codes), (n, vec![step(d, a, b); n]), "{d}");
+                apply_steps(d, &mut from, &found.positions, &vec![step(d, a, b); n]);
+                assert_eq!(from, to, "{d}");
             }
         }
     }

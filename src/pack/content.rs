@@ -60,11 +60,29 @@ pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<
         let (positions, codes) = (rest.0.split_at(n), rest.1.split_at(n.min(rest.1.len())));
         out.extend((block_start / LEAF).saturating_add(leaf).to_le_bytes());
         out.extend(low16(n as u64));
-        positions.0.iter().for_each(|p| out.extend(low16(u64::from(*p) % LEAF)));
-        codes.0.iter().for_each(|c| out.extend(c.to_le_bytes().iter().take(width)));
+        append::<2>(&mut out, positions.0.iter().map(|p| u64::from(*p) % LEAF));
+        let numbers = codes.0.iter().copied();
+        match width {
+            1 => append::<1>(&mut out, numbers),
+            2 => append::<2>(&mut out, numbers),
+            4 => append::<4>(&mut out, numbers),
+            _ => append::<8>(&mut out, numbers),
+        }
         rest = (positions.1, codes.1);
     }
     out
+}
+
+/// The lowest `N` bytes of each number.
+fn append<const N: usize>(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = u64>) {
+    let at = out.len();
+    out.resize(at.saturating_add(numbers.len().saturating_mul(N)), 0);
+    let (_, new) = out.split_at_mut_checked(at).unwrap_or_default();
+    for (to, number) in new.as_chunks_mut::<N>().0.iter_mut().zip(numbers) {
+        if let Some(low) = number.to_le_bytes().first_chunk::<N>() {
+            *to = *low;
+        }
+    }
 }
 
 fn low16(x: u64) -> [u8; 2] {

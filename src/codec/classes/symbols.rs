@@ -42,7 +42,7 @@ impl Split {
     }
 
     /// Takes a code apart.
-    #[inline]
+    #[inline(always)]
     pub fn take_apart(self, code: u64) -> Parts {
         match self {
             Split::Step { bits } => {
@@ -71,7 +71,7 @@ impl Split {
     }
 
     /// Raw bits that follow a symbol.
-    #[inline]
+    #[inline(always)]
     pub fn extra_bits(self, symbol: u32) -> u32 {
         match self {
             Split::Step { .. } if symbol == 0 => 0,
@@ -82,9 +82,8 @@ impl Split {
     }
 
     /// Puts a code together; an error for parts that no code has.
-    #[inline]
+    #[inline(always)]
     pub fn put_together(self, symbol: u32, extra: u64) -> Result<u64> {
-        let bad = || Error::malformed("CLS-6", "codes", format!("symbol {symbol} stands for no code"));
         match self {
             Split::Step { bits } => {
                 if symbol == 0 {
@@ -93,27 +92,27 @@ impl Split {
                 let low = low_bits(symbol);
                 // Beyond the symbols of the widest steps a magnitude would lose bits.
                 if low > 61 {
-                    return Err(bad());
+                    return Err(no_code(symbol));
                 }
                 let (lead, minus) = (u64::from(symbol.wrapping_sub(low << LEADING)), extra & 1);
                 let magnitude = lead << low | extra >> 1;
                 // −2^(b−1) is there, +2^(b−1) is not.
                 if magnitude > (1u64 << bits.wrapping_sub(1)).wrapping_sub(1).wrapping_add(minus) {
-                    return Err(bad());
+                    return Err(no_code(symbol));
                 }
                 let code = if minus == 1 { magnitude.wrapping_neg() } else { magnitude };
                 Ok(code & u64::MAX >> 64u32.wrapping_sub(bits))
             }
             Split::Float { exponent, mantissa } => {
                 if symbol >> exponent != 0 {
-                    return Err(bad());
+                    return Err(no_code(symbol));
                 }
                 Ok((extra & 1) << mantissa.wrapping_add(exponent) | u64::from(symbol) << mantissa | extra >> 1)
             }
             Split::Small { bits, offset } => {
                 let most = if offset == 0 { (1u32 << bits).wrapping_sub(1) } else { offset.wrapping_mul(2) };
                 if symbol > most {
-                    return Err(bad());
+                    return Err(no_code(symbol));
                 }
                 Ok(u64::from(symbol).wrapping_sub(offset.into()) & (1u64 << bits).wrapping_sub(1))
             }
@@ -121,13 +120,18 @@ impl Split {
     }
 }
 
+#[cold]
+fn no_code(symbol: u32) -> Error {
+    Error::malformed("CLS-6", "codes", format!("symbol {symbol} stands for no code"))
+}
+
 /// Bits of a magnitude below those that its symbol tells apart.
-#[inline]
+#[inline(always)]
 fn low_bits(symbol: u32) -> u32 {
     (symbol >> LEADING).saturating_sub(1)
 }
 
-#[inline]
+#[inline(always)]
 fn extend(code: u64, bits: u32) -> i64 {
     let unused = 64u32.wrapping_sub(bits);
     (code << unused).cast_signed() >> unused

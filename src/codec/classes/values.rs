@@ -9,9 +9,20 @@ use crate::error::{Error, Result};
 
 /// Codes in the order of their positions; `None` where the tables lack a symbol.
 pub(crate) fn encode(model: &Model, map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
-    let mut encoder = Encoder::default();
+    match split {
+        // Spelled out as below.
+        Split::Step { bits: 16 } => write(model, map, Split::Step { bits: 16 }, positions, codes),
+        Split::Step { bits: 32 } => write(model, map, Split::Step { bits: 32 }, positions, codes),
+        other => write(model, map, other, positions, codes),
+    }
+}
+
+#[inline(always)]
+fn write(model: &Model, map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
+    let tables: Vec<Option<&Table>> = model.classes.iter().map(|c| c.values.as_deref()).collect();
+    let mut encoder = Encoder::with_capacity(codes.len());
     for (p, code) in positions.iter().zip(codes) {
-        let table = model.classes.get(usize::from(map.class(*p)))?.values.as_ref()?;
+        let table = (*tables.get(usize::from(map.class(*p)))?)?;
         let parts = split.take_apart(*code);
         encoder.symbol(table, parts.symbol)?;
         encoder.bits.put(parts.extra, parts.extra_bits);
@@ -51,14 +62,30 @@ fn read(
     out: &mut Vec<u64>,
 ) -> Result<()> {
     let no_class = || Error::malformed("CLS-6", "codes", "one belongs to a unit without a class");
+    let table_of = |p: u32| tables.get(usize::from(map.class(p))).copied().ok_or_else(no_class);
     let mut decoder: Decoder<2> = Decoder::new(bytes)?;
     out.clear();
     out.reserve(positions.len());
-    for p in positions {
-        let table = *tables.get(usize::from(map.class(*p))).ok_or_else(no_class)?;
-        let symbol = decoder.symbol(table)?;
-        let extra = decoder.bits.take(split.extra_bits(symbol));
-        out.push(split.put_together(symbol, extra)?);
+    let (pairs, last) = positions.as_chunks::<2>();
+    for [a, b] in pairs {
+        let tables = [table_of(*a)?, table_of(*b)?];
+        let entries = decoder.entries(tables);
+        for (table, entry) in tables.into_iter().zip(entries) {
+            out.push(code(&mut decoder, split, table, entry)?);
+        }
+    }
+    for p in last {
+        let table = table_of(*p)?;
+        let entry = decoder.entry(table);
+        out.push(code(&mut decoder, split, table, entry)?);
     }
     decoder.finish()
+}
+
+/// The code whose symbol is at an entry that was just read.
+#[inline(always)]
+fn code(decoder: &mut Decoder<2>, split: Split, table: &Table, entry: u32) -> Result<u64> {
+    let symbol = decoder.symbol_of(table, entry)?;
+    let extra = decoder.bits.take(split.extra_bits(symbol));
+    split.put_together(symbol, extra)
 }

@@ -12,7 +12,7 @@ pub(crate) struct BitWriter {
 
 impl BitWriter {
     /// Adds the lowest `n` bits of `value`, at most 64.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, value: u64, n: u32) {
         if n > 32 {
             self.put32(value & 0xffff_ffff, 32);
@@ -22,7 +22,7 @@ impl BitWriter {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn put32(&mut self, value: u64, n: u32) {
         let value = value & (1u64 << n).wrapping_sub(1);
         self.pending |= value << self.filled;
@@ -57,7 +57,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// The next `n` bits, at most 64; zeros after the end, which [`BitReader::finish`] refuses.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, n: u32) -> u64 {
         if n > 32 {
             let low = self.take32(32);
@@ -66,7 +66,7 @@ impl<'a> BitReader<'a> {
         self.take32(n)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take32(&mut self, n: u32) -> u64 {
         let (byte, shift) = ((self.read >> 3) as usize, (self.read & 7) as u32);
         let end = self.bytes.len().wrapping_sub(byte);

@@ -17,6 +17,11 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    /// Room for so many symbols.
+    pub fn with_capacity(symbols: usize) -> Self {
+        Encoder { ranges: Vec::with_capacity(symbols), ..Encoder::default() }
+    }
+
     /// Adds a symbol by its (start, frequency).
     #[inline]
     pub fn put(&mut self, range: (u16, u16)) {
@@ -24,7 +29,7 @@ impl Encoder {
     }
 
     /// Adds a symbol of a table, or its escape; `None` where the table has neither.
-    #[inline]
+    #[inline(always)]
     pub fn symbol(&mut self, table: &Table, symbol: u32) -> Option<()> {
         if let Some(entry) = table.entry(symbol) {
             self.put(table.range(entry));
@@ -99,6 +104,24 @@ impl<'a, const N: usize> Decoder<'a, N> {
         slot >> 24
     }
 
+    /// Entries of as many tables as there are states, where it is the first one's turn.
+    #[inline(always)]
+    pub fn entries(&mut self, tables: [&Table; N]) -> [u32; N] {
+        let mut out = [0; N];
+        for ((state, table), entry) in self.states.iter_mut().zip(tables).zip(&mut out) {
+            let slot = table.slot(*state & (TOTAL - 1));
+            let x = (slot >> 12 & 0xfff).wrapping_add(1).wrapping_mul(*state >> PRECISION).wrapping_add(slot & 0xfff);
+            // No branch: whether a word is due is as good as random, and a wrong guess costs more than the rest.
+            let word = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
+            let due = x < LOW;
+            let filled = x << 16 | u32::from(u16::from_le_bytes(word));
+            *state = std::hint::select_unpredictable(due, filled, x);
+            self.at = self.at.wrapping_add(usize::from(due) << 1);
+            *entry = slot >> 24;
+        }
+        out
+    }
+
     /// Whether an event of 4,096 − `no` to `no` odds happened, coded as (0, no) and (no, 4096 − no).
     pub fn event(&mut self, no: u16) -> bool {
         let turn = self.turn;
@@ -122,6 +145,12 @@ impl<'a, const N: usize> Decoder<'a, N> {
     #[inline]
     pub fn symbol(&mut self, table: &Table) -> Result<u32> {
         let entry = self.entry(table);
+        self.symbol_of(table, entry)
+    }
+
+    /// The symbol of an entry that was just read, escaped or not.
+    #[inline(always)]
+    pub fn symbol_of(&mut self, table: &Table, entry: u32) -> Result<u32> {
         if let Some(symbol) = table.symbol(entry) {
             return Ok(symbol);
         }

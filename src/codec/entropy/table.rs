@@ -129,6 +129,7 @@ impl Table {
     }
 
     /// The entry of a symbol, where it has one.
+    #[inline]
     pub fn entry(&self, symbol: u32) -> Option<u32> {
         let entry = symbol.checked_sub(self.first.into())?.checked_add(1)?;
         (self.range(entry).1 > 0).then_some(entry)
