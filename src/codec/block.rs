@@ -68,7 +68,9 @@ pub(crate) fn encode(frame: &Frame, delta: &BlockDelta, rows: &[i16], effort: Ef
     let tries_all =
         effort == Effort::Small || mask.is_none() || mask.as_ref().is_some_and(|m| is_suspicious(m, frame, delta));
     let plain_mask = (tries_all || trivial).then(|| positions::encode(&delta.positions, frame.len));
-    let tries_codes = effort == Effort::Small || values.is_none();
+    // Floats that are differences of coarse numbers have patterns in their mantissas, which classes store raw.
+    let has_mantissa = matches!(frame.kind, ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16);
+    let tries_codes = effort == Effort::Small || values.is_none() || (has_mantissa && effort != Effort::Fast);
     let plain_values = tries_codes.then(|| codes::encode(frame.kind, frame.info.dtype, &delta.codes));
     let of = |codec: u8| move |bytes: Vec<u8>| (codec, bytes);
     let value = smaller(values.map(of(CLASSED_VALUES)), plain_values);
