@@ -274,13 +274,22 @@ mod tests {
     /// Bits against lists: the same bytes, and the same met.
     fn agrees<E: Element>(random: &mut Random) {
         let units = random.below(700) as usize;
-        let base: Vec<u8> = (0..units * E::BYTES).map(|_| random.next() as u8).collect();
+        // Any bits, infinities and NaNs among them; or bf16 numbers from 1 to 2, half a step of which is exactly a tie.
+        let ties = random.below(3) == 0;
+        let any: Vec<u64> = (0..units).map(|_| random.next()).collect();
+        let number = |x: &u64| E::encode(E::Real::from_f64(1.0 + (x % 128) as f64 / 128.0));
+        let units_of = |x: &u64| if ties { number(x) } else { x >> (64 - 8 * E::BYTES) };
+        let base: Vec<u8> = any.iter().flat_map(|x| units_of(x).to_le_bytes().into_iter().take(E::BYTES)).collect();
         let all: Vec<_> = (0..1 + random.below(4)).map(|_| part(units, random)).collect();
         let rules: Vec<OverlapRule> = OverlapRule::all().collect();
         let rule = rules[random.below(rules.len() as u64) as usize];
         let lambda = [1.0, 0.7, -2.5, 0.0][random.below(4) as usize];
         let huge = random.below(4) == 0;
-        let real = |x: u64| E::Real::from_f32((x as f32 / 1e3 - 1.0) * if huge { f32::MAX } else { 1.0 });
+        let real = |x: u64| match (ties, huge) {
+            (true, _) => E::Real::from_f32((x % 8) as f32 / 256.0),
+            (_, true) => E::Real::from_f32((x as f32 / 1e3 - 1.0) * f32::MAX),
+            _ => E::Real::from_f32(x as f32 / 1e3 - 1.0),
+        };
         let deltas: Vec<[E::Real; 2]> = all.iter().map(|_| [(); 2].map(|()| real(random.below(2000)))).collect();
         let weight = |i: usize| [1.0, -0.5, 2.0, 1.0][i % 4];
 
