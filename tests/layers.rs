@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("recipe", &["error", "model"]),
     ("create", &["error", "limits", "parallel", "model", "checkpoint", "method", "codec", "format", "pack"]),
     ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
-    ("apply", &["error", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),
+    ("apply", &["error", "files", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),
     ("live", &["error", "parallel", "model", "checkpoint", "method", "stitched"]),
     ("diff", &["error", "model", "checkpoint", "method", "create"]),
     ("overlap", &["error", "model", "method", "pack"]),

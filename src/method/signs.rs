@@ -12,10 +12,10 @@ use crate::model::delta::SignBlock;
 
 /// Units of a word.
 const WORD: usize = 64;
-/// From so many kept units of a word on, computing all 64 of them is cheaper than one after another.
-const DENSE: u32 = 10;
-/// Positions that are listed before they are added to: what fits the nearest cache.
-const LISTED: usize = 1024;
+/// Where more than one unit in so many is kept, computing all of them is cheaper than those that are kept one after another.
+const DENSE: usize = 8;
+/// Words whose positions are listed before they are added to: what fits the nearest cache.
+const CHUNK: usize = 32;
 
 /// What one pack in play brings to a run of elements.
 #[derive(Debug)]
@@ -38,36 +38,43 @@ pub(crate) struct SignScratch {
     listed: Listed,
 }
 
-/// Positions of one part, with room for those of one word more than are waited for.
+/// Positions that a few words keep, with room for a word more.
 #[derive(Debug)]
 struct Listed {
-    positions: [u32; LISTED + WORD],
+    positions: [u32; CHUNK * WORD + WORD],
     len: usize,
 }
 
 impl Default for Listed {
     fn default() -> Self {
-        Listed { positions: [0; LISTED + WORD], len: 0 }
+        Listed { positions: [0; CHUNK * WORD + WORD], len: 0 }
     }
 }
 
 impl Listed {
-    /// Adds the bits of the word that begins at unit `start`.
+    /// Lists the bits of words that begin at unit `start`.
     #[inline(always)]
-    fn add(&mut self, word: u64, start: usize) {
+    fn fill(&mut self, words: &[u64], start: usize) {
         /// So many are written whether they are there or not: asking costs more, as the answer is as good as random.
         const UNASKED: usize = 4;
-        let Some(slots) = self.positions.get_mut(self.len..).and_then(|s| s.first_chunk_mut::<WORD>()) else { return };
-        let mut left = word;
-        let mut next = |slot: &mut u32| {
-            *slot = (start as u32).wrapping_add(left.trailing_zeros());
-            left &= left.wrapping_sub(1);
-        };
-        let (unasked, asked) = slots.split_at_mut(UNASKED);
-        unasked.iter_mut().for_each(&mut next);
-        let count = word.count_ones() as usize;
-        asked.iter_mut().take(count.saturating_sub(UNASKED)).for_each(next);
-        self.len += count;
+        self.len = 0;
+        for (start, word) in (start as u32..).step_by(WORD).zip(words) {
+            let Some(slots) = self.positions.get_mut(self.len..).and_then(|s| s.first_chunk_mut::<WORD>()) else {
+                return;
+            };
+            let mut left = *word;
+            let mut next = |slot: &mut u32| {
+                *slot = start.wrapping_add(left.trailing_zeros());
+                left &= left.wrapping_sub(1);
+            };
+            let (unasked, asked) = slots.split_at_mut(UNASKED);
+            unasked.iter_mut().for_each(&mut next);
+            let count = word.count_ones() as usize;
+            if count > UNASKED {
+                asked.iter_mut().take(count - UNASKED).for_each(next);
+            }
+            self.len += count;
+        }
     }
 }
 
@@ -102,7 +109,8 @@ pub(crate) fn stitch_signs<E: Element>(
         let job = Job { added: part.deltas.map(scaled), units: units.clone(), number };
         wide::add_to_run::<E>(run, part, &job, scratch, &mut shared, met);
     }
-    shared.sort_unstable();
+    // Each part's are in order already, which a stable sort makes use of.
+    shared.sort();
     for element in shared.chunk_by(|a, b| a.0 == b.0) {
         let Some((position, ..)) = element.first().copied() else { continue };
         met.overlap.get_or_insert(position as u64);
@@ -149,27 +157,45 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
     met: &mut Met,
 ) {
     let SignScratch { several, listed } = scratch;
-    for word in job.units.start / WORD..job.units.end.div_ceil(WORD).min(part.signs.mask.len()) {
-        let start = word * WORD;
-        let inside = inside(job.units.start.saturating_sub(start), job.units.end - start);
-        let kept = part.signs.mask.get(word).copied().unwrap_or(0) & inside;
-        let count = kept.count_ones();
-        if count < DENSE {
-            listed.add(kept, start);
-            if listed.len < LISTED {
-                continue;
+    let dense = part.signs.signs.len() * DENSE >= part.signs.mask.len();
+    let end = job.units.end.div_ceil(WORD).min(part.signs.mask.len());
+    let mut first = job.units.start / WORD;
+    while first < end {
+        let mut chunk = [0; CHUNK];
+        let kept = words_inside(&part.signs.mask, first..end.min(first + CHUNK), &job.units, &mut chunk);
+        if dense {
+            for (word, kept) in (first..).zip(kept) {
+                let minus = wide::deposit::<WIDE>(part.next_signs(), *kept);
+                part.passed += kept.count_ones() as usize;
+                let others = several.get(word).copied().unwrap_or(0) & kept;
+                note(others, minus, word * WORD, job.number, shared);
+                add_word::<E>(run, word * WORD, (kept & !others, minus), job.added, met);
             }
+        } else {
+            listed.fill(kept, first * WORD);
+            add_listed::<E>(run, part, listed, (several, job), shared, met);
         }
-        add_listed::<E>(run, part, listed, (several, job), shared, met);
-        if count >= DENSE {
-            let minus = wide::deposit::<WIDE>(part.next_signs(), kept);
-            part.passed += count as usize;
-            let others = several.get(word).copied().unwrap_or(0) & kept;
-            note(others, minus, start, job.number, shared);
-            add_word::<E>(run, start, (kept & !others, minus), job.added, met);
-        }
+        first += CHUNK;
     }
-    add_listed::<E>(run, part, listed, (several, job), shared, met);
+}
+
+/// The words of a mask without what lies outside of `units`.
+#[inline(always)]
+fn words_inside<'a>(mask: &[u64], words: Range<usize>, units: &Range<usize>, out: &'a mut [u64; CHUNK]) -> &'a [u64] {
+    let first = words.start;
+    let n = words.len();
+    for (to, from) in out.iter_mut().zip(mask.get(words).unwrap_or_default()) {
+        *to = *from;
+    }
+    let out = out.get_mut(..n).unwrap_or_default();
+    if let Some(word) = out.first_mut() {
+        *word &= inside(units.start.saturating_sub(first * WORD), WORD);
+    }
+    let last = (first + n).saturating_sub(1) * WORD;
+    if let Some(word) = out.last_mut() {
+        *word &= inside(0, units.end - last);
+    }
+    out
 }
 
 /// Adds to the listed elements, one after another.
@@ -177,7 +203,7 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
 fn add_listed<E: Element>(
     run: &mut [u8],
     part: &mut SignPart<'_, E::Real>,
-    listed: &mut Listed,
+    listed: &Listed,
     (several, job): (&[u64], &Job<E::Real>),
     shared: &mut Vec<Shared>,
     met: &mut Met,
@@ -194,7 +220,6 @@ fn add_listed<E: Element>(
             }
         }
     }
-    listed.len = 0;
 }
 
 /// Adds to the kept elements of the word that begins at `start`.
@@ -337,11 +362,12 @@ mod tests {
     #[test]
     fn what_is_listed_is_what_is_set() {
         let mut listed = Listed::default();
-        for word in [0, 1, 1 << 63, 0b1011, 0xff, 0x8000_0000_0000_01ff] {
-            listed.add(word, 128);
-            let all: Vec<u32> = (0..64).filter(|bit| word >> bit & 1 == 1).map(|bit| bit + 128).collect();
-            assert_eq!(listed.positions[..listed.len], all, "{word:#x}");
-            listed.len = 0;
-        }
+        let words = [0, 1, 1 << 63, 0b1011, 0xff, 0x8000_0000_0000_01ff, u64::MAX, 0, 0b1111, u64::MAX];
+        listed.fill(&words, 128);
+        let all: Vec<u32> =
+            (0..640).filter(|bit| words[bit / 64] >> (bit % 64) & 1 == 1).map(|bit| bit as u32 + 128).collect();
+        assert_eq!(listed.positions[..listed.len], all);
+        listed.fill(&[u64::MAX; CHUNK], 0);
+        assert_eq!(listed.len, CHUNK * WORD);
     }
 }

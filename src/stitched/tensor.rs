@@ -41,7 +41,22 @@ pub(crate) struct Scratch {
     /// Whether the layers hold bits, not lists.
     as_bits: bool,
     signs: SignScratch,
+    /// Whether the base is passed once, from its beginning to its end.
+    once: bool,
     below: Option<Box<Scratch>>,
+}
+
+impl Scratch {
+    /// For a base that is passed once.
+    pub fn once() -> Self {
+        Scratch { once: true, ..Scratch::default() }
+    }
+
+    fn below_with(&mut self) -> &mut Scratch {
+        let below = self.below.get_or_insert_default();
+        below.once = self.once;
+        below
+    }
 }
 
 /// What one layer brings to a run: positions from its start and codes, and numbers once decoded; or bits.
@@ -83,16 +98,18 @@ impl TensorStitcher<'_> {
         let len = (out.len() / self.info.dtype.unit_bytes()) as u64;
         match &self.below {
             _ if self.carried => out.fill(0),
-            Some(below) => below.run(start, out, scratch.below.get_or_insert_default(), met)?,
-            None => out.copy_from_slice(&self.model.base.units(&self.info.name, start, len)?),
+            Some(below) => below.run(start, out, scratch.below_with(), met)?,
+            None => {
+                let at = start * self.info.dtype.unit_bytes() as u64;
+                self.model.base.copy_into(&self.info.name, at, out, scratch.once)?;
+            }
         }
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
         let computed = Computed { stitcher: self, start, len, bytes: out };
-        let ground: &dyn TensorSource = if self.below.is_some() { &computed } else { self.model.base };
-        scratch.as_bits = self.decode_signs(start, len, ground, &mut scratch.layers)?;
+        scratch.as_bits = self.decode_signs(start, len, &computed, &mut scratch.layers)?;
         if !scratch.as_bits {
             for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
-                layer.blocks.range(start, len, Some(ground), &mut scratch.block, &mut run.delta)?;
+                layer.blocks.range(start, len, Some(&computed), &mut scratch.block, &mut run.delta)?;
             }
         }
         let dtype = self.info.dtype;
@@ -219,7 +236,7 @@ fn codes_of(kind: ValueKind) -> u64 {
     }
 }
 
-/// A run of the model below, which the deltas of this one may be coded with.
+/// A run of what the deltas lie on, which they may be coded with.
 struct Computed<'a> {
     stitcher: &'a TensorStitcher<'a>,
     start: u64,
