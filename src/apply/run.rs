@@ -58,11 +58,11 @@ pub(super) fn run(
         };
         let unit = target.info.dtype.unit_bytes() as u64;
         if target.touched {
-            let stitcher = stitchers.get(&target.info.name)?;
+            let reader = stitchers.get(&target.info.name)?;
             let Worker { out, scratch, .. } = worker;
             let mut met = Met::default();
             out.resize((item.len * unit) as usize, 0);
-            stitcher.run(item.start, out, scratch, &mut met)?;
+            reader.stitcher().run(item.start, out, scratch, &mut met)?;
             if met.nonfinite > 0 {
                 worker.nonfinite.push((item.tensor, met.nonfinite));
             }
@@ -95,9 +95,8 @@ fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) 
     let unit = target.info.dtype.unit_bytes() as u64;
     let (start, len) = (item.start * unit, item.len * unit);
     let from = model.base().place(&target.info.name);
-    from.zip(files.get(target.file)).is_some_and(|((file, offset), to)| {
-        copy_range((file, offset + start), (to, target.offset + start), len)
-    })
+    from.zip(files.get(target.file))
+        .is_some_and(|((file, offset), to)| copy_range((file, offset + start), (to, target.offset + start), len))
 }
 
 fn targets<'a>(model: &StitchedModel, base: &BaseIdentity, plan: &'a Plan) -> Vec<Target<'a>> {

@@ -136,7 +136,10 @@ impl Checkpoint {
             Some((place, file)) if once || !file.bytes.is_mapped() => {
                 let end = start.saturating_add(out.len() as u64);
                 if end > place.info.byte_len() {
-                    return Err(Error::InvalidInput(format!("no bytes {start}..{end} of a tensor \"{}\"", Escaped(name))));
+                    return Err(Error::InvalidInput(format!(
+                        "no bytes {start}..{end} of a tensor \"{}\"",
+                        Escaped(name)
+                    )));
                 }
                 file.bytes.read_into(place.offset + start, out)
             }

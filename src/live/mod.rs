@@ -149,7 +149,7 @@ impl<'a> Live<'a> {
     /// `InvalidInput` for a model on another checkpoint, and for a tensor that is touched but not here; `Refused` for a set
     /// that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and for finite
     /// elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
-    pub fn stage(&self, model: &StitchedModel<'a>, workers: &Workers) -> Result<Staged<'a>> {
+    pub fn stage(&self, model: &StitchedModel, workers: &Workers) -> Result<Staged<'a>> {
         if !std::ptr::eq(model.base(), self.base) {
             return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
         }
@@ -162,7 +162,7 @@ impl<'a> Live<'a> {
         }
         let touched: Vec<&TensorInfo> = self.base.tensors().filter(|t| model.touches(&t.name)).collect();
         touched.iter().try_for_each(|t| self.check_has(&t.name))?;
-        stage::stage(model, &touched, workers)
+        stage::stage(self.base, model, &touched, workers)
     }
 
     fn check_has(&self, name: &str) -> Result<()> {

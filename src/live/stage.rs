@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::live::staged::{Block, Staged};
 use crate::method::stitch::Met;
@@ -26,7 +27,8 @@ struct Worker {
 
 /// Computes the units that a model's packs keep of the tensors they touch.
 pub(super) fn stage<'a>(
-    model: &StitchedModel<'a>,
+    base: &'a Checkpoint,
+    model: &StitchedModel,
     touched: &[&'a TensorInfo],
     workers: &Workers,
 ) -> Result<Staged<'a>> {
@@ -42,13 +44,13 @@ pub(super) fn stage<'a>(
         workers.progress().advance(BLOCK.min(info.units() - start) * info.dtype.unit_bytes() as u64);
         Ok(())
     })?;
-    model.base().check_unchanged()?;
+    base.check_unchanged()?;
     let nonfinite = || done.iter().filter_map(|w| w.nonfinite);
     if let Some(first) = nonfinite().map(|(tensor, _)| tensor).min() {
         let name = touched.get(first).map_or("", |t| t.name.as_str());
         return Err(nonfinite_refused(nonfinite().map(|(_, n)| n).sum(), name));
     }
-    Ok(Staged { base: model.base(), tensors: in_order(touched, done) })
+    Ok(Staged { base, tensors: in_order(touched, done) })
 }
 
 impl Worker {
@@ -61,7 +63,8 @@ impl Worker {
         start: u64,
     ) -> Result<()> {
         let (len, width) = (BLOCK.min(info.units() - start), info.dtype.unit_bytes() as u64);
-        let stitcher = stitchers.get(&info.name)?;
+        let reader = stitchers.get(&info.name)?;
+        let stitcher = reader.stitcher();
         let mut met = Met::default();
         self.out.resize((len * width) as usize, 0);
         stitcher.run(start, &mut self.out, &mut self.scratch, &mut met)?;

@@ -101,7 +101,7 @@ impl TensorStitcher<'_> {
             Some(below) => below.run(start, out, scratch.below_with(), met)?,
             None => {
                 let at = start * self.info.dtype.unit_bytes() as u64;
-                self.model.base.copy_into(&self.info.name, at, out, scratch.once)?;
+                self.model.base().copy_into(&self.info.name, at, out, scratch.once)?;
             }
         }
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
