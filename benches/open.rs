@@ -1,4 +1,4 @@
-//! Opening and verifying a pack of 10,000 small tensors, every one of them touched.
+//! Opening and verifying a pack of 10,000 small tensors, every one of them touched; and a base of 100,000 with 8 packs on it.
 //!
 //! Timed: reading the pack from a warm file, and what each state of trust asks for (spec/guarantees.md, "States of trust").
 //! Left out: the digest of the base. Real models have a few hundred to a few thousand tensors.
@@ -8,10 +8,12 @@ mod common;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use common::{Moved, checkpoint, map, pack};
+use common::{Moved, checkpoint, map, pack, scattered};
 use divan::counter::{BytesCount, ItemsCount};
 use stitchpack::create::Method;
-use stitchpack::{OpenedPack, Workers};
+use stitchpack::method::stitch::OverlapRule;
+use stitchpack::stitched::OpenOptions;
+use stitchpack::{MergeOptions, OpenedPack, StitchedModel, Workers};
 
 const TENSORS: usize = 10_000;
 const SHAPE: [usize; 2] = [16, 32];
@@ -21,6 +23,17 @@ static BASE: LazyLock<PathBuf> = LazyLock::new(|| checkpoint("base.safetensors",
 static PACK: LazyLock<PathBuf> = LazyLock::new(|| {
     let fine_tuned = checkpoint("rl.safetensors", TENSORS, SHAPE, Moved::Little(2));
     pack("exact.stitch", &BASE, &fine_tuned, Method::Exact)
+});
+
+/// A base of many tensors, and packs that touch all of them.
+static MANY: LazyLock<(PathBuf, Vec<PathBuf>)> = LazyLock::new(|| {
+    let base = checkpoint("many.safetensors", 100_000, [8, 8], Moved::Nowhere);
+    let update = |seed| {
+        let fine_tuned = scattered("many-tuned.safetensors", &base, 20, seed);
+        pack(&format!("many-{seed}.stitch"), &base, &fine_tuned, Method::Exact)
+    };
+    let packs = (0..8).map(update).collect();
+    (base, packs)
 });
 
 fn main() {
@@ -55,4 +68,17 @@ fn open_and_bind(bencher: divan::Bencher) {
         .counter(BytesCount::new(BYTES))
         .counter(ItemsCount::new(TENSORS))
         .bench(|| bind().expect("the pack is this base's"));
+}
+
+/// From files to a model that can be asked for tensors: the base mapped, its digests from the cache, eight packs bound.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn model_of_8_packs(bencher: divan::Bencher) {
+    let (base, packs) = &*MANY;
+    let merge = MergeOptions { overlap: Some(OverlapRule::Sum), ..MergeOptions::default() };
+    let options = OpenOptions { merge, ..OpenOptions::default() };
+    let open = || StitchedModel::open(map(base), packs.iter().map(|p| (p, 1.0)), &options);
+    // What is in the cache is believed from two seconds after the file was written.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    open().expect("the packs are this base's");
+    bencher.counter(ItemsCount::new(100_000usize)).bench_local(|| open().expect("the packs are this base's"));
 }
