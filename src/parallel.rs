@@ -59,7 +59,8 @@ impl Workers {
         self.threads
     }
 
-    pub(crate) fn progress(&self) -> &dyn Progress {
+    /// Who hears of the work.
+    pub fn progress(&self) -> &dyn Progress {
         &*self.progress
     }
 
@@ -69,7 +70,10 @@ impl Workers {
 
     /// Runs `work(state, i)` for every `i` below `n`, begun in ascending order, each thread with a state of its own, and
     /// gives the states back. On failure the error of the smallest failing `i` is returned.
-    pub(crate) fn for_each<S: Send>(
+    ///
+    /// # Errors
+    /// That of the smallest failing item; `Interrupted` where the progress asked to stop.
+    pub fn for_each<S: Send>(
         &self,
         n: usize,
         state: impl Fn() -> S + Sync,

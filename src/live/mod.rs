@@ -153,16 +153,9 @@ impl<'a> Live<'a> {
         if !std::ptr::eq(model.base(), self.base) {
             return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
         }
-        if let Some(name) = model.carried().keys().next() {
-            return Err(Error::Refused(format!(
-                "tensor \"{}\" is not in the base, or not in this shape; a set that adds or reshapes tensors cannot be \
-                 swapped in, load the model anew",
-                Escaped(name)
-            )));
-        }
-        let touched: Vec<&TensorInfo> = self.base.tensors().filter(|t| model.touches(&t.name)).collect();
-        touched.iter().try_for_each(|t| self.check_has(&t.name))?;
-        stage::stage(model, &touched, workers)
+        let touched = self.base.tensors().filter(|t| model.touches(&t.name));
+        touched.map(|t| &t.name).try_for_each(|name| self.check_has(name))?;
+        Staged::of(model, workers)
     }
 
     fn check_has(&self, name: &str) -> Result<()> {

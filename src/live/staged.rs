@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Escaped, Result};
+use crate::live::stage::stage;
 use crate::model::tensor::TensorInfo;
+use crate::parallel::Workers;
+use crate::stitched::StitchedModel;
 
 /// A set of packs, computed: what a commit has to write, and what the commit after it has to put back.
 #[derive(Debug)]
@@ -40,6 +44,29 @@ pub struct Update<'a> {
 }
 
 impl<'a> Staged<'a> {
+    /// Computes what a model has where its packs keep anything, for tensors that live elsewhere: what [`Live::stage`](crate::Live::stage)
+    /// does for its own.
+    ///
+    /// # Errors
+    /// `Refused` for a set that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and
+    /// for finite elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
+    pub fn of(model: &StitchedModel<'a>, workers: &Workers) -> Result<Self> {
+        if let Some(name) = model.carried().keys().next() {
+            return Err(Error::Refused(format!(
+                "tensor \"{}\" is not in the base, or not in this shape; a set that adds or reshapes tensors cannot be \
+                 swapped in, load the model anew",
+                Escaped(name)
+            )));
+        }
+        let touched: Vec<&TensorInfo> = model.base().tensors().filter(|t| model.touches(&t.name)).collect();
+        stage(model, &touched, workers)
+    }
+
+    /// The tensors of which something is held, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = &'a TensorInfo> {
+        self.tensors.values().map(|(info, _)| *info)
+    }
+
     /// Bytes of positions and values in memory: for each kept unit of w bytes 4 + 2w, for a block in which that would be more
     /// than twice its bytes just those. So never more than twice the touched tensors.
     pub fn memory(&self) -> u64 {
