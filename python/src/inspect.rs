@@ -20,7 +20,9 @@ pub fn inspect(py: Python<'_>, pack: &Pack, base: Option<&Base>, call: Call) -> 
             check_base(&pack, base, BaseCheck::Touched, workers)?;
         }
         let inspection = stitchpack::inspect::inspect(&pack, base.as_deref().map(|b| b as &dyn TensorSource))?;
-        serde_json::to_string(&inspection).map_err(|e| Error::Internal(e.to_string()))
+        // As the command does: numbers of 32 bits widened, not written shorter.
+        let document = serde_json::to_value(&inspection).map_err(|e| Error::Internal(e.to_string()))?;
+        Ok(document.to_string())
     })
 }
 
