@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import struct
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,3 +128,10 @@ def run(*arguments: object) -> str:
 def bytes_of(model) -> Tensors:
     """All tensors of an opened model."""
     return {n: (model.get_dtype(n), model.get_shape(n), model.get_bytes(n).tobytes()) for n in model.keys()}
+
+
+def needs(name: str):
+    """A package that a test needs: without it the test is skipped, or fails where everything was said to be there."""
+    if os.environ.get("STITCHPACK_NEEDS_ALL"):
+        return importlib.import_module(name)
+    return pytest.importorskip(name)

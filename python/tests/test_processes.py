@@ -113,7 +113,7 @@ def test_ctrl_c(made):
 
 
 def test_progress_is_told(folder, rng):
-    values, base = numbers(rng, rows=40_000)
+    values, base = numbers(rng, rows=20_000)
     b, f = save(folder / "b.safetensors", base), save(folder / "f.safetensors", tuned(rng, values))
     heard = []
     stitchpack.create(b, f, None, exact=True, effort="small", progress=lambda *call: heard.append(call))
@@ -121,7 +121,7 @@ def test_progress_is_told(folder, rng):
 
 
 def test_what_a_progress_function_raises_is_raised(folder, rng):
-    values, base = numbers(rng, rows=40_000)
+    values, base = numbers(rng, rows=20_000)
     b, f = save(folder / "b.safetensors", base), save(folder / "f.safetensors", tuned(rng, values))
 
     class Mine(Exception):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import stitchpack
-from common import BITS, any_bits, changed, numbers, save, tuned
+from common import BITS, any_bits, changed, needs, numbers, save, tuned
 
 
 
@@ -155,7 +155,7 @@ def test_small_floats_want_ml_dtypes(exact, monkeypatch):
 
 
 def test_small_floats_with_ml_dtypes(exact):
-    ml_dtypes = pytest.importorskip("ml_dtypes")
+    ml_dtypes = needs("ml_dtypes")
     b, p, fine_tuned = exact
     with stitchpack.open(b, [p]) as model:
         for dtype, kind in [("BF16", "bfloat16"), ("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2FNUZ", "float8_e5m2fnuz")]:
