@@ -128,7 +128,9 @@ impl How {
             [only] if self.require_exact && *only != "size" => {
                 Err(invalid(&format!("require_exact is about a size, not about {only}")))
             }
-            _ if self.scores.is_some() && self.mask.is_some() => Err(invalid("scores and mask both choose positions; use one")),
+            _ if self.scores.is_some() && self.mask.is_some() => {
+                Err(invalid("scores and mask both choose positions; use one"))
+            }
             _ if self.scope.is_some() && self.mask.is_some() => Err(invalid("a mask has no scope")),
             _ => Ok(()),
         }
