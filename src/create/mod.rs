@@ -6,6 +6,9 @@
 mod budget;
 mod encode;
 mod fit;
+mod gradient;
+mod learn;
+mod learned;
 mod localize;
 mod options;
 mod pairs;
@@ -24,6 +27,9 @@ use crate::model::identity::BaseIdentity;
 use crate::pack::writer::PackWriter;
 
 pub use budget::{Budget, Size};
+pub use gradient::{Batch, Gradient, Parameter};
+pub use learn::{LearnOptions, learn};
+pub use learned::Learned;
 pub use options::{CreateOptions, Effort, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
 
 use encode::Encoder;
@@ -180,6 +186,7 @@ fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Orig
                 Localizer::Magnitude => ("magnitude", l.density.fraction()),
                 Localizer::Scores(_) => ("scores", l.density.fraction()),
                 Localizer::Mask(_) => ("mask", (0, 0)),
+                Localizer::Learned(_) => ("learned", l.density.fraction()),
             };
             let scope = if localizer == "mask" { "" } else { l.scope.name() };
             (localizer, scope, density, l.rescale().name())
