@@ -53,6 +53,7 @@ mod codec;
 pub mod create;
 pub mod diff;
 pub mod error;
+pub mod export;
 mod files;
 pub mod format;
 #[doc(hidden)]
@@ -72,6 +73,7 @@ pub use apply::{Applied, ApplyOptions, apply, lock};
 pub use checkpoint::Checkpoint;
 pub use create::{CreateOptions, Created, create, create_dry};
 pub use error::{Error, Result};
+pub use export::{ExportOptions, Exported, export};
 pub use limits::Limits;
 pub use live::Live;
 pub use pack::{BoundPack, OpenedPack, VerifiedPack};

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
     ("apply", &["error", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),
     ("live", &["error", "parallel", "model", "checkpoint", "method", "stitched"]),
+    ("export", &["error", "parallel", "model", "checkpoint", "method", "stitched", "live"]),
     ("diff", &["error", "model", "checkpoint", "method", "create"]),
     ("overlap", &["error", "model", "method", "pack"]),
     ("fuzz", &["error", "limits", "model", "checkpoint", "codec", "format", "pack"]),

@@ -4,7 +4,7 @@
 //! addresses. A staged set does not depend on what the tensors hold, so that it can be committed again and again: each set
 //! brings the base's bytes along, and whatever set comes after it begins by putting them back. Nothing is ever subtracted.
 
-mod stage;
+pub(crate) mod stage;
 mod staged;
 
 use std::collections::BTreeMap;

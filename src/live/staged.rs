@@ -99,10 +99,30 @@ impl<'a> Staged<'a> {
         })
     }
 
+    /// The units of one tensor whose bits differ from the base's, in ascending order.
+    pub(crate) fn changed(&self, tensor: &TensorInfo) -> impl Iterator<Item = Changed<'_>> {
+        let width = tensor.dtype.unit_bytes();
+        Self::blocks_of(Some(self), &tensor.name).iter().flat_map(move |block| {
+            let cells = block.cells(&block.stitched, width).zip(block.base.chunks_exact(width));
+            let changed = cells.filter(|((_, stitched), base)| stitched != base);
+            changed.map(|((position, stitched), base)| Changed { position, base, stitched })
+        })
+    }
+
     /// The blocks of one tensor; none where there is no set, or it does not touch the tensor.
     pub(super) fn blocks_of<'s>(set: Option<&'s Staged<'_>>, name: &str) -> &'s [Block] {
         set.and_then(|set| set.tensors.get(name)).map_or(&[], |(_, blocks)| blocks)
     }
+}
+
+/// A unit with other bits than in the base.
+pub(crate) struct Changed<'s> {
+    /// Its position in its tensor.
+    pub position: u64,
+    /// Its bytes in the base.
+    pub base: &'s [u8],
+    /// What they become.
+    pub stitched: &'s [u8],
 }
 
 /// A unit's position in its tensor, and its bytes.
