@@ -12,6 +12,7 @@ use stitchpack::{Created, Error, Result, Workers};
 
 use crate::base::Base;
 use crate::call::Call;
+use crate::learn::{Learning, Lesson};
 use crate::merge::Merge;
 
 /// How a pack is made, as words; what is None was not said.
@@ -37,6 +38,7 @@ pub struct How {
     effort: String,
     force: bool,
     base_check: String,
+    lesson: Option<Lesson>,
 }
 
 /// Makes a pack of what `fine_tuned` has and `base`, with the packs of `after` on it, has not.
@@ -52,20 +54,29 @@ pub fn create<'py>(
     call: Call,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (base, fine_tuned) = (base.checkpoint.clone(), fine_tuned.checkpoint.clone());
+    let mut lesson = how.lesson.as_ref().map(Lesson::begin);
     let created = call.run(py, |workers| {
-        let options = how.options(workers)?;
-        let after = after.parse()?;
-        let make = |ground: &dyn ModelSource| match &out {
-            Some(out) => stitchpack::create(ground, &*fine_tuned, out, &options),
-            None => stitchpack::create_dry(ground, &*fine_tuned, &options),
+        let mut options = how.options(workers)?;
+        let (after, check) = (after.parse()?, options.base_check);
+        let mut make = |ground: &dyn ModelSource| {
+            if let Some(lesson) = &mut lesson {
+                options = lesson.learn(ground, &*fine_tuned, &options)?;
+            }
+            match &out {
+                Some(out) => stitchpack::create(ground, &*fine_tuned, out, &options),
+                None => stitchpack::create_dry(ground, &*fine_tuned, &options),
+            }
         };
         if after.is_empty() {
             return make(&*base);
         }
-        let identity = base.identity_with(options.base_check, &|_| true, workers)?;
+        let identity = base.identity_with(check, &|_| true, workers)?;
         make(&after.model(&base, &identity, workers)?)
-    })?;
-    report(py, &created)
+    });
+    match lesson.and_then(Learning::raised) {
+        Some(raised) => Err(raised),
+        None => report(py, &created?),
+    }
 }
 
 impl How {

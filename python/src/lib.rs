@@ -9,6 +9,7 @@ mod call;
 mod create;
 mod error;
 mod inspect;
+mod learn;
 mod merge;
 mod model;
 mod pack;

@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 use self_cell::self_cell;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::{Applied, ApplyOptions, Checkpoint, Error, Result, StitchedModel};
+use stitchpack::{Applied, ApplyOptions, Checkpoint, Error, ExportOptions, Result, StitchedModel};
 
 use crate::base::Base;
 use crate::buffer::Buffer;
@@ -107,6 +107,33 @@ impl Model {
             }
         })?;
         report(py, &applied)
+    }
+
+    /// Writes what the packs change, for other programs.
+    fn export<'py>(
+        &self,
+        py: Python<'py>,
+        out: PathBuf,
+        format: &str,
+        force: bool,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (model, identity) = (self.stitched.get(), &self.identity);
+        let done = call.run(py, |workers| {
+            let format = format.parse()?;
+            let options = ExportOptions { force, workers: workers.clone(), ..ExportOptions::new(format) };
+            stitchpack::export(model, identity, &out, &options)
+        })?;
+        let hex = |digest: Option<Digest>| digest.map(|d| d.to_string());
+        let fields = PyDict::new(py);
+        fields.set_item("nbytes", done.bytes)?;
+        fields.set_item("tensors", done.tensors)?;
+        fields.set_item("changed", done.changed)?;
+        fields.set_item("whole", done.whole)?;
+        fields.set_item("base", hex(done.base))?;
+        fields.set_item("result", hex(done.result))?;
+        fields.set_item("rank", done.rank)?;
+        Ok(fields)
     }
 }
 

@@ -9,10 +9,11 @@ wrong.
 """
 
 from ._inspection import Inspection, inspect
+from ._learn import Batch
 from ._model import StitchedModel, TensorSlice, load_file, open
 from ._native import VERSION as __version__
 from ._native import Base, Pack
-from ._packs import Applied, Created, Verified, apply, create, lock, verify
+from ._packs import Applied, Created, Exported, Verified, apply, create, export, lock, verify
 from .errors import (
     BaseMismatch,
     DigestMismatch,
@@ -34,8 +35,10 @@ __all__ = [
     "Applied",
     "Base",
     "BaseMismatch",
+    "Batch",
     "Created",
     "DigestMismatch",
+    "Exported",
     "Inspection",
     "IntegrityError",
     "InternalError",
@@ -55,6 +58,7 @@ __all__ = [
     "Verified",
     "apply",
     "create",
+    "export",
     "inspect",
     "load_file",
     "lock",

@@ -64,6 +64,7 @@ class Model:
     def apply(
         self, out: Optional[str], check: bool, expect: Optional[str], force: bool, call: Dict[str, Any]
     ) -> Dict[str, Any]: ...
+    def export(self, out: str, format: str, force: bool, call: Dict[str, Any]) -> Dict[str, Any]: ...
 
 @final
 class Staged:

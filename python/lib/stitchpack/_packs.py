@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from . import _native
+from ._learn import Gradient, lesson_of
 from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of, pack_of
 from ._native import Base, Model, Pack
 from .errors import InvalidInput
@@ -69,6 +70,24 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """What was written for another program."""
+
+    path: str
+    nbytes: int
+    tensors: int
+    changed: int
+    """Positions that were written."""
+    whole: List[str]
+    """Tensors that were written whole."""
+    base: Optional[str]
+    result: Optional[str]
+    """Digest of the model that the change leads to, where all of the base was read."""
+    rank: Optional[int]
+    """SHiRA's r."""
+
+
+@dataclass(frozen=True)
 class Verified:
     """What is true of a pack, and what nobody can know from it."""
 
@@ -99,6 +118,8 @@ def create(
     carry_files: bool = False,
     notes: Optional[Mapping[str, Any]] = None,
     after: Packs = (),
+    gradient: Optional[Gradient] = None,
+    learn: Optional[Mapping[str, Any]] = None,
     effort: str = "default",
     force: bool = False,
     base_check: str = "cached",
@@ -125,6 +146,10 @@ def create(
     carry_files: take companion files that differ (tokenizer, chat template …) into the pack.
     notes: what to write on the pack.
     after: make the pack for the result of these packs: the next link of a chain.
+    gradient: learn which positions to keep from a loss of your own: a function that gets the parameters, a dictionary of float32
+        arrays by tensor name, and, where it takes two arguments, a :class:`Batch`; it gives the loss and a dictionary of
+        gradients, float32 arrays by name. See :func:`stitchpack.torch.localize` for torch.
+    learn: how to learn, by name: ``evaluations``, ``seed``, ``score_rate``, ``gain_rate``, ``lambda_``, ``shortlist``.
     effort: how hard to compress: ``fast``, ``default`` or ``small``.
     force: replace ``out`` if it exists.
     """
@@ -148,6 +173,7 @@ def create(
         "effort": effort,
         "force": force,
         "base_check": base_check,
+        "lesson": lesson_of(gradient, learn),
     }
     path = None if out is None else os.fspath(out)
     models = base_of(base, mmap), base_of(fine_tuned, mmap)
@@ -220,6 +246,29 @@ def _apply(
     done = model.apply(out, check, expect, force, call)
     recipe = json.loads(done["recipe"])
     return Applied(out, done["nbytes"], done["touched"], done["checked"], recipe)
+
+
+def export(
+    base: BaseLike,
+    packs: Packs,
+    out: PathLike,
+    *,
+    format: str,
+    force: bool = False,
+    threads: int = 0,
+    progress: Optional[Progress] = None,
+    mmap: bool = True,
+    **merge: Any,
+) -> Exported:
+    """Writes what packs change in a form that other programs read.
+
+    format: ``weight-patch`` (positions and new values), ``safetensors-delta`` (positions and numbers to add), or ``shira`` (a
+        folder that PEFT loads as a SHiRA adapter).
+    weights, overlap, lambda_, gain, base_check: as for :func:`stitchpack.open`.
+    """
+    merged, call = merge_of(packs, **merge), call_of(threads, progress)
+    path = os.fspath(out)
+    return Exported(path=path, **Model(base_of(base, mmap), merged, call).export(path, format, force, call))
 
 
 def verify(
