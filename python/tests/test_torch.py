@@ -153,6 +153,9 @@ def test_a_module_that_was_loaded_with_packs(tasks):
     live = st.Live(module, base, held=packs[:1])
     live.clear()
     assert same(module, base, [])
+    module.load_state_dict(st.state_dict(base, packs[1]))
+    st.swap(module, packs[0], base=base, held=packs[1])
+    assert same(module, base, packs[:1])
 
 
 def test_gradients_and_parameters_survive(tasks):

@@ -148,17 +148,25 @@ class Live:
 _LIVE: WeakKeyDictionary[Any, Live] = WeakKeyDictionary()
 
 
-def swap(module: Any, packs: Packs, *, base: Optional[BaseLike] = None, names: Names = None, **merge: Any) -> Live:
+def swap(
+    module: Any,
+    packs: Packs,
+    *,
+    base: Optional[BaseLike] = None,
+    held: Packs = (),
+    names: Names = None,
+    **merge: Any,
+) -> Live:
     """Puts packs into a module that runs, in the place of those that a former call put there; no packs mean the base.
 
-    The first call for a module names its base, which it must hold. Gives the :class:`Live` of the module, with which sets of packs
+    The first call for a module names its base, which it must hold, or ``held``, the packs that it was loaded with. Gives the :class:`Live` of the module, with which sets of packs
     can be staged beforehand and committed many times.
     """
     live = _LIVE.get(module)
     if live is None:
         if base is None:
             raise InvalidInput("name the base of the module in the first call")
-        live = _LIVE[module] = Live(module, base, names=names)
+        live = _LIVE[module] = Live(module, base, held, names=names)
     elif base is not None and base_of(base).path != live._base.path:
         raise InvalidInput(f"the module is on the base {live._base.path}, not on {base_of(base).path}")
     live.commit(live.stage(packs, **merge))
