@@ -3,6 +3,7 @@
 //! They are handed over by numpy's array interface: an address, a length, and this object, which the array keeps alive. The
 //! buffer protocol would do the same, but is not part of the stable ABI before CPython 3.11.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use memmap2::{Advice, MmapMut};
@@ -82,10 +83,12 @@ impl Buffer {
 
     /// The base's own bytes of a tensor, where no pack touches it and the base is mapped.
     pub fn viewing(model: &Arc<Stitched>, name: &str) -> stitchpack::Result<Option<Self>> {
-        if model.get().touches(name) {
+        let mapped = || stitchpack::Result::Ok(matches!(model.borrow_owner().bytes(name, 0..0)?, Cow::Borrowed(_)));
+        // Asked of no bytes first: all of a tensor that is not mapped would be read, and dropped.
+        if model.get().touches(name) || !mapped()? {
             return Ok(None);
         }
-        let std::borrow::Cow::Borrowed(bytes) = model.get().bytes(name)? else { return Ok(None) };
+        let Cow::Borrowed(bytes) = model.get().bytes(name)? else { return Ok(None) };
         let (address, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         Ok(Some(Buffer { address, len, owner: Owner::Model(model.clone()) }))
     }

@@ -143,6 +143,19 @@ def test_byte_ranges(exact, rng):
                         model.get_bytes(name, start, end)
 
 
+def test_data_that_is_not_aligned(folder):
+    values = np.arange(6, dtype="<f8")
+    whole = save(folder / "b.safetensors", {"a": ("U8", [1], b"x"), "w": ("F64", [2, 3], values.tobytes())})
+    file = whole.read_bytes()
+    length = int.from_bytes(file[:8], "little")
+    for pad in range(8):
+        whole.write_bytes((length + pad).to_bytes(8, "little") + file[8 : 8 + length] + b" " * pad + file[8 + length :])
+        with stitchpack.open(whole) as model:
+            assert model.get_tensor("w").ravel().tolist() == values.tolist()
+            assert model.get_slice("w")[1, 1:].tolist() == [4, 5]
+            assert (model.get_tensor("w") * 2).sum() == 30
+
+
 def test_small_floats_want_ml_dtypes(exact, monkeypatch):
     b, p, fine_tuned = exact
     with stitchpack.open(b, [p]) as model:

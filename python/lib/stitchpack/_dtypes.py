@@ -68,10 +68,10 @@ def numpy_dtype(name: str) -> "np.dtype[Any]":
             f'numpy has no {name} of its own: install ml_dtypes (pip install "stitchpack[bf16]"), or, with torch, '
             'ask for framework="pt"'
         ) from None
-    try:
-        return np.dtype(getattr(ml_dtypes, _ML_DTYPES[name]))
-    except AttributeError:
-        raise MissingPackage(f"this ml_dtypes has no {_ML_DTYPES[name]}; install a newer one") from None
+    kind: Any = getattr(ml_dtypes, _ML_DTYPES[name], None)
+    if kind is None:
+        raise MissingPackage(f"this ml_dtypes has no {_ML_DTYPES[name]}; install a newer one")
+    return np.dtype(kind)
 
 
 def torch_dtype(name: str) -> Any:

@@ -159,8 +159,8 @@ def swap(
 ) -> Live:
     """Puts packs into a module that runs, in the place of those that a former call put there; no packs mean the base.
 
-    The first call for a module names its base, which it must hold, or ``held``, the packs that it was loaded with. Gives the :class:`Live` of the module, with which sets of packs
-    can be staged beforehand and committed many times.
+    The first call for a module names its base, which it must hold, or ``held``, the packs that it was loaded with. Gives the
+    :class:`Live` of the module, with which sets of packs can be staged beforehand and committed many times.
     """
     live = _LIVE.get(module)
     if live is None:
