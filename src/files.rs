@@ -20,3 +20,36 @@ pub(crate) fn open_regular(path: &Path) -> Result<File> {
     }
     Ok(file)
 }
+
+/// Copies a range of one file to another without taking it through memory of ours, or by sharing it where the file system can.
+/// False where it could not be done: then what was copied means nothing, and whoever reads the range hears why.
+pub(crate) fn copy_range(from: (&File, u64), to: (&File, u64), len: u64) -> bool {
+    let ((from, mut at), (to, mut there), mut left) = (from, to, len);
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut there), most) {
+            Ok(0) => return false,
+            Ok(copied) => left = left.saturating_sub(copied as u64),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_copied_to_its_place_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(folder.path().join("from"), &bytes).unwrap();
+        let from = File::open(folder.path().join("from")).unwrap();
+        let to = File::create(folder.path().join("to")).unwrap();
+        assert!(copy_range((&from, 10), (&to, 7), 90_000));
+        assert_eq!(std::fs::read(folder.path().join("to")).unwrap()[7..], bytes[10..90_010]);
+        assert!(!copy_range((&from, 10), (&to, 7), 100_000), "the file ends before that");
+    }
+}

@@ -124,8 +124,11 @@ pub fn classes(data: &[u8]) {
 
 fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) {
     let mut decoded = Decoded::default();
-    if mask::decode(coder, frame.info, frame.start, frame.len, frame.base, mask, &mut decoded).is_err() {
+    if mask::decode(coder, &frame.units(), mask, &mut decoded).is_err() {
         return;
+    }
+    if !mask::needs_map(coder) {
+        decoded.map.fill(coder, &frame.units(), &decoded.rows);
     }
     assert_eq!(mask::encode(coder, &decoded.map, &decoded.bits, &decoded.rows).as_deref(), Some(mask));
     let mut listed = Vec::new();

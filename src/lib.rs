@@ -50,6 +50,7 @@
 pub mod apply;
 pub mod checkpoint;
 mod codec;
+mod cpu;
 pub mod create;
 pub mod diff;
 pub mod error;

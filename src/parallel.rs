@@ -59,8 +59,7 @@ impl Workers {
         self.threads
     }
 
-    /// Who hears of the work.
-    pub fn progress(&self) -> &dyn Progress {
+    pub(crate) fn progress(&self) -> &dyn Progress {
         &*self.progress
     }
 
@@ -70,10 +69,7 @@ impl Workers {
 
     /// Runs `work(state, i)` for every `i` below `n`, begun in ascending order, each thread with a state of its own, and
     /// gives the states back. On failure the error of the smallest failing `i` is returned.
-    ///
-    /// # Errors
-    /// That of the smallest failing item; `Interrupted` where the progress asked to stop.
-    pub fn for_each<S: Send>(
+    pub(crate) fn for_each<S: Send>(
         &self,
         n: usize,
         state: impl Fn() -> S + Sync,

@@ -6,12 +6,13 @@ mod common;
 use common::Random;
 use common::case::{random_base, random_tuned};
 use common::models::{Change, Fill, Model};
-use common::site::{Site, merge, options, sparse};
-use stitchpack::StitchedModel;
+use common::site::{Site, merge, options, sparse, workers};
+use stitchpack::checkpoint::BaseCheck;
 use stitchpack::create::Method;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::delta::ValueKind;
-use stitchpack::stitched::Buffers;
+use stitchpack::stitched::{Buffers, OpenOptions};
+use stitchpack::{Checkpoint, Error, StitchedModel};
 
 #[test]
 fn a_range_differs_from_the_file() {
@@ -47,7 +48,32 @@ fn a_range_differs_from_the_file() {
             assert!(reader.read_into(len, &mut [0], &mut buffers).is_err());
             assert!(model.read_into(&tensor.name, 0..len, &mut vec![0; len as usize + 1]).is_err());
         }
+        check_many_at_once(&model, &written);
+        let paths = packs[..1 + seed as usize % 2].iter().map(|(name, weight)| (site.pack_path(name), *weight));
+        let open = OpenOptions { merge: how, base_check: BaseCheck::Full, workers: workers(2) };
+        let (owner, identity) = StitchedModel::open(Checkpoint::open(&site.base_path).unwrap(), paths, &open).unwrap();
+        assert_eq!(identity.digest(), site.identity.digest());
+        check_many_at_once(&owner, &written);
     }
+}
+
+/// All tensors into memory that is there, and in the order of the file.
+fn check_many_at_once(model: &StitchedModel, written: &Model) {
+    for threads in [1, 3] {
+        let mut memory: Vec<Vec<u8>> = written.tensors.iter().map(|t| vec![0xa5; t.bytes.len()]).collect();
+        let names = written.tensors.iter().map(|t| t.name.as_str());
+        model.fill(names.zip(memory.iter_mut().map(|m| &mut m[..])), &workers(threads)).unwrap();
+        assert!(written.tensors.iter().zip(&memory).all(|(t, m)| t.bytes == *m));
+
+        let workers = workers(threads);
+        let found: Vec<_> = model.in_file_order(&workers).unwrap().map(|t| t.unwrap()).collect();
+        let expected: Vec<_> = written.tensors.iter().map(|t| (t.name.as_str(), &t.bytes[..])).collect();
+        assert!(found.iter().map(|(info, bytes)| (info.name.as_str(), &bytes[..])).eq(expected));
+    }
+    let mut long = vec![0; written.tensors[0].bytes.len() + 1];
+    let wrong = model.fill([(written.tensors[0].name.as_str(), &mut long[..])], &workers(1));
+    assert!(matches!(wrong, Err(Error::InvalidInput(_))));
+    assert!(matches!(model.fill([("no such tensor", &mut [][..])], &workers(1)), Err(Error::InvalidInput(_))));
 }
 
 /// Ranges that begin and end anywhere in a tensor of several blocks, coded by what the base has.

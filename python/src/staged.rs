@@ -38,7 +38,7 @@ impl Staged {
         call.run(py, |workers| {
             let parsed = merge.parse()?;
             let identity = parsed.identity(&base, workers)?;
-            let held = Held::try_new(base, |base| Set::of(&parsed.model(base, &identity, workers)?, workers))?;
+            let held = Held::try_new(base, |base| Set::of(base, &parsed.model(base, &identity, workers)?, workers))?;
             Ok(Staged { held })
         })
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::apply::{Applied, ApplyOptions};
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Result};
+use crate::files::copy_range;
 use crate::method::stitch::Met;
 use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::{BaseIdentity, digest_of};
@@ -51,22 +52,22 @@ pub(super) fn run(
         file.write_all_at(&planned.head, 0).map_err(|e| Error::io(Path::new(&planned.name), e))?;
     }
     let stitchers = Stitchers::new(model);
-    let done = workers.for_each(items.len(), Worker::default, |worker, i| {
+    let done = workers.for_each(items.len(), Worker::new, |worker, i| {
         let Some((item, target)) = items.get(i).and_then(|item| Some((item, targets.get(item.tensor)?))) else {
             return Ok(());
         };
         let unit = target.info.dtype.unit_bytes() as u64;
         if target.touched {
-            let stitcher = stitchers.get(&target.info.name)?;
+            let reader = stitchers.get(&target.info.name)?;
             let Worker { out, scratch, .. } = worker;
             let mut met = Met::default();
             out.resize((item.len * unit) as usize, 0);
-            stitcher.run(item.start, out, scratch, &mut met)?;
+            reader.stitcher().run(item.start, out, scratch, &mut met)?;
             if met.nonfinite > 0 {
                 worker.nonfinite.push((item.tensor, met.nonfinite));
             }
             worker.finish(target, item, None, files, plan)?;
-        } else {
+        } else if target.known.is_none() || !copied(model, target, item, files) {
             let bytes = model.base().bytes(&target.info.name, item.start * unit..(item.start + item.len) * unit)?;
             worker.finish(target, item, Some(&bytes), files, plan)?;
         }
@@ -87,6 +88,15 @@ pub(super) fn run(
     let base_digest = base.digest().unwrap_or(bound);
     let recipe = Recipe::new(base_digest, recipe_packs(model), model.rule().name(), model.lambda(), result_digest);
     Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
+}
+
+/// Copies a run of an untouched tensor from file to file, where it is of the base's bytes and nobody has to hash it.
+fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) -> bool {
+    let unit = target.info.dtype.unit_bytes() as u64;
+    let (start, len) = (item.start * unit, item.len * unit);
+    let from = model.base().place(&target.info.name);
+    from.zip(files.get(target.file))
+        .is_some_and(|((file, offset), to)| copy_range((file, offset + start), (to, target.offset + start), len))
 }
 
 fn targets<'a>(model: &StitchedModel, base: &BaseIdentity, plan: &'a Plan) -> Vec<Target<'a>> {
@@ -116,7 +126,6 @@ fn item_bytes(targets: &[Target], item: &Item) -> u64 {
 }
 
 /// What one thread holds.
-#[derive(Default)]
 struct Worker {
     out: Vec<u8>,
     scratch: Scratch,
@@ -127,6 +136,10 @@ struct Worker {
 }
 
 impl Worker {
+    fn new() -> Self {
+        Worker { out: Vec::new(), scratch: Scratch::once(), nonfinite: Vec::new(), pieces: Vec::new() }
+    }
+
     /// Writes a run and hashes it: `bytes`, or what was stitched.
     fn finish(
         &mut self,

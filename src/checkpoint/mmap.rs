@@ -91,13 +91,28 @@ impl FileBytes {
             },
             None => {
                 let mut out = vec![0; end - start];
-                self.file.read_exact_at(&mut out, range.start).map_err(|e| match e.kind() {
-                    std::io::ErrorKind::UnexpectedEof => self.changed(),
-                    _ => Error::io(&self.path, e),
-                })?;
+                self.read_into(range.start, &mut out)?;
                 Ok(Cow::Owned(out))
             }
         }
+    }
+
+    /// Whether the file is mapped.
+    pub fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// Fills `out` with the bytes from `start`, by a system call.
+    pub fn read_into(&self, start: u64, out: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(out, start).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.changed(),
+            _ => Error::io(&self.path, e),
+        })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Fails when the file is no longer in the state in which it was opened, as far as the system shows it.

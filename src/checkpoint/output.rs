@@ -211,6 +211,15 @@ pub fn write_whole(path: &Path, bytes: &[u8], force: bool) -> Result<()> {
 
 /// Takes room for a file, so that a full disk is found before anything is written.
 pub(crate) fn reserve(file: &File, path: &Path, len: u64) -> Result<()> {
+    /// What `statfs` calls a file system in memory.
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    // There, taking room means clearing every page of it, which costs half as much as writing them.
+    if let Some(free) = rustix::fs::fstatfs(file).ok().filter(|s| s.f_type == TMPFS_MAGIC) {
+        if u64::try_from(free.f_bsize).unwrap_or(0).saturating_mul(free.f_bavail) < len && free.f_blocks > 0 {
+            return Err(Error::io(path, Errno::NOSPC.into()));
+        }
+        return file.set_len(len).map_err(|e| Error::io(path, e));
+    }
     let flags = rustix::fs::FallocateFlags::empty();
     match rustix::fs::fallocate(file, flags, 0, len.max(1)) {
         Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(Error::io(path, e.into())),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -129,6 +130,40 @@ impl Checkpoint {
             return Err(Error::InvalidInput(detail));
         };
         self.at(place, range)
+    }
+
+    /// Fills `out` with a tensor's bytes from byte `start`. Bytes that are needed `once` are read by a system call: mapped, each
+    /// page of them would have to be entered in a table and taken out again.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::bytes`].
+    pub(crate) fn copy_into(&self, name: &str, start: u64, out: &mut [u8], once: bool) -> Result<()> {
+        match self.file_of(name) {
+            Some((place, file)) if once || !file.bytes.is_mapped() => {
+                let end = start.saturating_add(out.len() as u64);
+                if end > place.info.byte_len() {
+                    return Err(Error::InvalidInput(format!(
+                        "no bytes {start}..{end} of a tensor \"{}\"",
+                        Escaped(name)
+                    )));
+                }
+                file.bytes.read_into(place.offset + start, out)
+            }
+            _ => {
+                out.copy_from_slice(&self.bytes(name, start..start.saturating_add(out.len() as u64))?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The file that holds a tensor, and where the tensor begins in it.
+    pub(crate) fn place(&self, name: &str) -> Option<(&File, u64)> {
+        self.file_of(name).map(|(place, file)| (file.bytes.file(), place.offset))
+    }
+
+    fn file_of(&self, name: &str) -> Option<(&Place, &CheckpointFile)> {
+        let place = self.tensors.get(name)?;
+        Some((place, self.files.get(place.file)?))
     }
 
     pub(crate) fn at(&self, place: &Place, range: Range<u64>) -> Result<Cow<'_, [u8]>> {

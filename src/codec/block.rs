@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 
 use crate::codec::classes::coder::Coder;
-use crate::codec::classes::map::ClassMap;
+use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
 use crate::codec::{codes, positions};
 use crate::error::{Error, Result};
-use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::delta::{BlockDelta, SignBlock, ValueKind};
 use crate::model::tensor::TensorInfo;
 
 /// Positions coded by class, with the tensor's coder. [CLS-5]
@@ -28,6 +28,12 @@ pub(crate) struct Frame<'a> {
     pub coder: Option<&'a Coder>,
     /// The base's bytes of the units; needed only where the coder uses them.
     pub base: &'a [u8],
+}
+
+impl Frame<'_> {
+    pub fn units(&self) -> Units<'_> {
+        Units { info: self.info, start: self.start, len: self.len, base: self.base }
+    }
 }
 
 /// An encoded block.
@@ -67,7 +73,8 @@ pub(crate) fn encode(frame: &Frame, delta: &BlockDelta, rows: &[i16], effort: Ef
     // Where classes did well there is nothing in general to find for the others.
     let tries_all =
         effort == Effort::Small || mask.is_none() || mask.as_ref().is_some_and(|m| is_suspicious(m, frame, delta));
-    let plain_mask = (tries_all || trivial).then(|| positions::encode(&delta.positions, frame.len));
+    let plain_mask =
+        (tries_all || trivial || effort == Effort::Fast).then(|| positions::encode(&delta.positions, frame.len));
     // Floats that are differences of coarse numbers have patterns in their mantissas, which classes store raw.
     let has_mantissa = matches!(frame.kind, ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16);
     let tries_codes = effort == Effort::Small || values.is_none() || (has_mantissa && effort != Effort::Fast);
@@ -77,8 +84,18 @@ pub(crate) fn encode(frame: &Frame, delta: &BlockDelta, rows: &[i16], effort: Ef
     // Codes by class need the levels of the rows, which stand in the mask.
     let bound = value.0 == CLASSED_VALUES && frame.coder.is_some_and(|c| c.model.rows.is_some());
     let classed_mask = mask.map(of(CLASSED_MASK));
-    let mask = if bound { smaller(classed_mask, None) } else { smaller(classed_mask, plain_mask) };
+    let mask = match plain_mask.filter(|_| !bound) {
+        Some(plain) if effort == Effort::Fast && is_near(&plain, classed_mask.as_ref()) => plain,
+        plain => smaller(classed_mask, plain),
+    };
     Encoded { mask_codec: mask.0, value_codec: value.0, mask: mask.1, values: value.1 }
+}
+
+/// Whether a mask that is read several times as fast is nearly as small as one by class: a bitmap may cost 3 % for that, gaps 1.5.
+fn is_near(plain: &(u8, Vec<u8>), classed: Option<&(u8, Vec<u8>)>) -> bool {
+    let thousandths = if matches!(plain.0, positions::BITMAP | positions::BITMAP_ZSTD) { 1030 } else { 1015 };
+    let scaled = |bytes: &[u8], by: u64| (bytes.len() as u64).saturating_mul(by);
+    classed.is_some_and(|classed| scaled(&plain.1, 1000) <= scaled(&classed.1, thousandths))
 }
 
 /// Whether a mask could be one of a kind that classes do not see, such as long runs or every hundredth unit.
@@ -110,7 +127,7 @@ type ByClass = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 fn encode_by_class(frame: &Frame, coder: &Coder, delta: &BlockDelta, rows: &[i16]) -> Option<ByClass> {
     let mut map = ClassMap::default();
-    map.fill(coder, frame.info, frame.start, frame.len, frame.base, rows);
+    map.fill(coder, &frame.units(), rows);
     let bits = mask::bits_of(&delta.positions, frame.len);
     let mask = mask::encode(coder, &map, &bits, rows)?;
     let split = Split::of(frame.kind, frame.info.dtype);
@@ -143,6 +160,18 @@ pub(crate) struct Stored<'a> {
 /// Decodes a block.
 pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Result<()> {
     out.clear();
+    let Some(coder) = check_codecs(frame, stored)? else {
+        positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
+        return decode_codes(frame, stored, &mut out.codes);
+    };
+    SCRATCH.with(|cell| match cell.try_borrow_mut() {
+        Ok(mut scratch) => decode_by_class(frame, coder, stored, &mut scratch, out),
+        Err(_) => decode_by_class(frame, coder, stored, &mut mask::Decoded::default(), out),
+    })
+}
+
+/// The coder of a block that is coded by class, none for another; refuses codecs that this build does not know.
+fn check_codecs<'a>(frame: &Frame<'a>, stored: &Stored) -> Result<Option<&'a Coder>> {
     if stored.mask_codec > CLASSED_MASK {
         let found = stored.mask_codec.into();
         return Err(Error::Unsupported { what: "mask codec".into(), found, known: CLASSED_MASK.into() });
@@ -151,9 +180,8 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
         let found = stored.value_codec.into();
         return Err(Error::Unsupported { what: "value codec".into(), found, known: CLASSED_VALUES.into() });
     }
-    if stored.mask_codec != CLASSED_MASK && stored.value_codec != CLASSED_VALUES {
-        positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
-        return decode_codes(frame, stored, &mut out.codes);
+    if !is_by_class(stored.mask_codec, stored.value_codec) {
+        return Ok(None);
     }
     let missing = || Error::malformed("CLS-1", "block", "is coded by class, but its tensor has no coder");
     let coder = frame.coder.ok_or_else(missing)?;
@@ -161,10 +189,44 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
     if coder.uses_base && frame.base.len() as u64 != u64::from(frame.len).saturating_mul(unit) {
         return Err(Error::Internal(format!("{} bytes of the base for {} units", frame.base.len(), frame.len)));
     }
+    Ok(Some(coder))
+}
+
+fn check_kept(found: u64, kept: u32) -> Result<()> {
+    if found == u64::from(kept) {
+        return Ok(());
+    }
+    Err(Error::malformed("MSK-2", "mask", format!("holds {found} positions, must hold {kept}")))
+}
+
+/// Decodes a block of signs to bits. Which rules hold, and in which order they are checked, is as for [`decode`].
+pub(crate) fn decode_signs(frame: &Frame, stored: &Stored, out: &mut SignBlock) -> Result<()> {
     SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => decode_by_class(frame, coder, stored, &mut scratch, out),
-        Err(_) => decode_by_class(frame, coder, stored, &mut mask::Decoded::default(), out),
+        Ok(mut scratch) => decode_signs_with(frame, stored, &mut scratch, out),
+        Err(_) => decode_signs_with(frame, stored, &mut mask::Decoded::default(), out),
     })
+}
+
+fn decode_signs_with(frame: &Frame, stored: &Stored, scratch: &mut mask::Decoded, out: &mut SignBlock) -> Result<()> {
+    let coder = check_codecs(frame, stored)?;
+    let no_class = || Error::malformed("CLS-6", "codes", "sign values are never coded by class");
+    match coder {
+        Some(coder) if stored.mask_codec == CLASSED_MASK => {
+            mask::decode(coder, &frame.units(), stored.mask, scratch)?;
+            let found: u64 = scratch.bits.iter().map(|word| u64::from(word.count_ones())).sum();
+            check_kept(found, stored.kept)?;
+            // The next mask is decoded into what this one leaves.
+            std::mem::swap(&mut scratch.bits, &mut out.mask);
+        }
+        _ => {
+            let mut listed = Vec::new();
+            positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut listed, &mut out.mask)?;
+        }
+    }
+    if stored.value_codec == CLASSED_VALUES {
+        return Err(no_class());
+    }
+    codes::decode_signs(stored.value_codec, stored.values, stored.kept, &mut out.signs)
 }
 
 fn decode_by_class(
@@ -175,22 +237,22 @@ fn decode_by_class(
     out: &mut BlockDelta,
 ) -> Result<()> {
     if stored.mask_codec == CLASSED_MASK {
-        mask::decode(coder, frame.info, frame.start, frame.len, frame.base, stored.mask, scratch)?;
+        mask::decode(coder, &frame.units(), stored.mask, scratch)?;
         mask::positions(&scratch.bits, &mut out.positions);
-        if out.positions.len() != stored.kept as usize {
-            let detail = format!("holds {} positions, must hold {}", out.positions.len(), stored.kept);
-            return Err(Error::malformed("MSK-2", "mask", detail));
-        }
+        check_kept(out.positions.len() as u64, stored.kept)?;
     } else {
         positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
         if coder.model.rows.is_some() {
             let detail = "are coded by class, which here needs the levels of rows that a mask by class has";
             return Err(Error::malformed("CLS-6", "codes", detail));
         }
-        scratch.map.fill(coder, frame.info, frame.start, frame.len, frame.base, &[]);
+        scratch.map.fill(coder, &frame.units(), &[]);
     }
     if stored.value_codec != CLASSED_VALUES {
         return decode_codes(frame, stored, &mut out.codes);
+    }
+    if stored.mask_codec == CLASSED_MASK && !mask::needs_map(coder) {
+        scratch.map.fill(coder, &frame.units(), &scratch.rows);
     }
     let no_split = || Error::malformed("CLS-6", "codes", format!("{} values are never coded by class", frame.kind));
     let split = Split::of(frame.kind, frame.info.dtype).ok_or_else(no_split)?;

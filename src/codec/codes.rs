@@ -1,6 +1,9 @@
 //! The codes of one block: packed by the width of the kind, then a zstd frame where that is smaller. [VAL-2]
 
+use std::borrow::Cow;
+
 use crate::codec::compress;
+use crate::codec::positions::bitmap::words_of;
 use crate::error::{Error, Result};
 use crate::model::delta::ValueKind;
 use crate::model::dtype::Dtype;
@@ -48,17 +51,38 @@ pub(crate) fn decode(
     out: &mut Vec<u64>,
 ) -> Result<()> {
     out.clear();
-    let len = usize::try_from(packed_len(kind, dtype, n)).unwrap_or(usize::MAX);
+    unpack(kind, dtype, &packed_of(codec, stored, packed_len(kind, dtype, n))?, n, out)?;
+    check(kind, out, zero_steps)
+}
+
+/// Reads exactly `n` signs from all of `stored`, as one bit each in words.
+pub(crate) fn decode_signs(codec: u8, stored: &[u8], n: u32, out: &mut Vec<u64>) -> Result<()> {
+    out.clear();
+    let packed = packed_of(codec, stored, packed_len(ValueKind::Sign, Dtype::BF16, n))?;
+    out.extend(words_of(&packed));
+    let used = n & 7;
+    if used != 0 && packed.last().is_some_and(|last| last >> used != 0) {
+        return Err(after_end());
+    }
+    Ok(())
+}
+
+/// The packed codes behind an optional zstd frame, `len` bytes of them.
+fn packed_of(codec: u8, stored: &[u8], len: u64) -> Result<Cow<'_, [u8]>> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
     match codec {
-        STORED if stored.len() == len => unpack(kind, dtype, stored, n, out),
+        STORED if stored.len() == len => Ok(Cow::Borrowed(stored)),
         STORED => {
             let detail = format!("have {} bytes, must have {len}", stored.len());
-            return Err(Error::malformed("VAL-2", "codes", detail));
+            Err(Error::malformed("VAL-2", "codes", detail))
         }
-        ZSTD => unpack(kind, dtype, &compress::expand(stored, len)?, n, out),
-        _ => return Err(Error::Unsupported { what: "value codec".into(), found: codec.into(), known: ZSTD.into() }),
-    }?;
-    check(kind, out, zero_steps)
+        ZSTD => Ok(Cow::Owned(compress::expand(stored, len)?)),
+        _ => Err(Error::Unsupported { what: "value codec".into(), found: codec.into(), known: ZSTD.into() }),
+    }
+}
+
+fn after_end() -> Error {
+    Error::malformed("VAL-2", "codes", "have a bit set after their end")
 }
 
 /// Refuses codes that a kind does not have.
@@ -136,7 +160,7 @@ fn unpack_below_byte(packed: &[u8], bits: u32, n: u32, out: &mut Vec<u64>) -> Re
         }
     }
     if out.iter().skip(n as usize).any(|code| *code != 0) {
-        return Err(Error::malformed("VAL-2", "codes", "have a bit set after their end"));
+        return Err(after_end());
     }
     out.truncate(n as usize);
     Ok(())

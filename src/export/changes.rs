@@ -15,14 +15,14 @@ use crate::stitched::{StitchedModel, nonfinite_refused};
 const TOGETHER: u64 = 1 << 23;
 
 /// A model whose packs' changes are written.
-pub(super) struct Changes<'m, 'a> {
-    pub model: &'m StitchedModel<'a>,
-    pub options: &'m ExportOptions,
-    base: &'m BaseIdentity,
+pub(super) struct Changes<'a> {
+    pub model: &'a StitchedModel<'a>,
+    pub options: &'a ExportOptions,
+    base: &'a BaseIdentity,
 }
 
-impl<'m, 'a> Changes<'m, 'a> {
-    pub fn new(model: &'m StitchedModel<'a>, base: &'m BaseIdentity, options: &'m ExportOptions) -> Self {
+impl<'a> Changes<'a> {
+    pub fn new(model: &'a StitchedModel<'a>, base: &'a BaseIdentity, options: &'a ExportOptions) -> Self {
         Changes { model, options, base }
     }
 
@@ -52,7 +52,8 @@ impl<'m, 'a> Changes<'m, 'a> {
                 bytes <= TOGETHER
             };
             let together = rest.iter().take_while(fits).count().max(1);
-            let (staged, met) = compute(self.model, rest.get(..together).unwrap_or_default(), workers)?;
+            let (staged, met) =
+                compute(self.model.base(), self.model, rest.get(..together).unwrap_or_default(), workers)?;
             if let Some((first, count)) = met {
                 let (known, before) = nonfinite.unwrap_or((first, 0));
                 nonfinite = Some((known, before + count));

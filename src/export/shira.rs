@@ -60,7 +60,7 @@ pub(super) fn write(changes: &Changes, out: &Path) -> Result<Exported> {
 }
 
 /// The modules of which anything changed; what is no weight of a linear module is refused.
-fn modules<'a>(changes: &Changes<'_, 'a>) -> Result<Vec<Module<'a>>> {
+fn modules<'a>(changes: &Changes<'a>) -> Result<Vec<Module<'a>>> {
     if let Some(name) = changes.model.carried().keys().next() {
         let why = "is not in the base, or not in this shape";
         return Err(Error::Refused(format!("tensor \"{}\" {why}; {ADVICE}", Escaped(name))));
@@ -165,7 +165,7 @@ fn config_json(modules: &[Module], rank: u64) -> Result<Vec<u8>> {
 }
 
 fn write_modules<'a>(
-    changes: &Changes<'_, 'a>,
+    changes: &Changes<'a>,
     modules: &[Module<'a>],
     rank: u64,
     layout: &Layout,

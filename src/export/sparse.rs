@@ -56,7 +56,7 @@ pub(super) fn write(changes: &Changes, out: &Path) -> Result<Exported> {
 }
 
 /// Counts what changed, and refuses what cannot be written.
-fn contents<'a>(changes: &Changes<'_, 'a>) -> Result<Contents<'a>> {
+fn contents<'a>(changes: &Changes<'a>) -> Result<Contents<'a>> {
     let by_element = |t: &&TensorInfo| t.dtype.unit_bytes() * 8 == t.dtype.bits() as usize;
     let (sparse, bytewise): (Vec<&TensorInfo>, Vec<&TensorInfo>) = changes.touched().partition(by_element);
     let carried = changes.model.carried();
@@ -129,7 +129,7 @@ fn is_narrow(info: &TensorInfo) -> bool {
 }
 
 fn write_entries<'a>(
-    changes: &Changes<'_, 'a>,
+    changes: &Changes<'a>,
     contents: &Contents<'a>,
     layout: &Layout,
     file: &File,

@@ -149,13 +149,10 @@ impl<'a> Live<'a> {
     /// `InvalidInput` for a model on another checkpoint, and for a tensor that is touched but not here; `Refused` for a set
     /// that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and for finite
     /// elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
-    pub fn stage(&self, model: &StitchedModel<'a>, workers: &Workers) -> Result<Staged<'a>> {
-        if !std::ptr::eq(model.base(), self.base) {
-            return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
-        }
+    pub fn stage(&self, model: &StitchedModel, workers: &Workers) -> Result<Staged<'a>> {
         let touched = self.base.tensors().filter(|t| model.touches(&t.name));
         touched.map(|t| &t.name).try_for_each(|name| self.check_has(name))?;
-        Staged::of(model, workers)
+        Staged::of(self.base, model, workers)
     }
 
     fn check_has(&self, name: &str) -> Result<()> {

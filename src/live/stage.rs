@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::live::staged::{Block, Staged};
 use crate::method::stitch::Met;
@@ -29,12 +30,13 @@ pub(crate) type Nonfinite<'a> = (&'a TensorInfo, u64);
 
 /// Computes the units that a model's packs keep of the tensors they touch.
 pub(super) fn stage<'a>(
-    model: &StitchedModel<'a>,
+    base: &'a Checkpoint,
+    model: &StitchedModel,
     touched: &[&'a TensorInfo],
     workers: &Workers,
 ) -> Result<Staged<'a>> {
     workers.progress().stage("staging", touched.iter().map(|t| t.byte_len()).sum());
-    match compute(model, touched, workers)? {
+    match compute(base, model, touched, workers)? {
         (staged, None) => Ok(staged),
         (_, Some((first, count))) => Err(nonfinite_refused(count, &first.name)),
     }
@@ -42,7 +44,8 @@ pub(super) fn stage<'a>(
 
 /// Staging without a word of what is going on, and without a judgement of what became no number.
 pub(crate) fn compute<'a>(
-    model: &StitchedModel<'a>,
+    base: &'a Checkpoint,
+    model: &StitchedModel,
     touched: &[&'a TensorInfo],
     workers: &Workers,
 ) -> Result<(Staged<'a>, Option<Nonfinite<'a>>)> {
@@ -57,11 +60,11 @@ pub(crate) fn compute<'a>(
         workers.progress().advance(BLOCK.min(info.units() - start) * info.dtype.unit_bytes() as u64);
         Ok(())
     })?;
-    model.base().check_unchanged()?;
+    base.check_unchanged()?;
     let nonfinite = || done.iter().filter_map(|w| w.nonfinite);
     let first = nonfinite().map(|(tensor, _)| tensor).min().and_then(|first| touched.get(first).copied());
     let met = first.map(|first| (first, nonfinite().map(|(_, n)| n).sum()));
-    Ok((Staged { base: model.base(), tensors: in_order(touched, done) }, met))
+    Ok((Staged { base, tensors: in_order(touched, done) }, met))
 }
 
 impl Worker {
@@ -74,7 +77,8 @@ impl Worker {
         start: u64,
     ) -> Result<()> {
         let (len, width) = (BLOCK.min(info.units() - start), info.dtype.unit_bytes() as u64);
-        let stitcher = stitchers.get(&info.name)?;
+        let reader = stitchers.get(&info.name)?;
+        let stitcher = reader.stitcher();
         let mut met = Met::default();
         self.out.resize((len * width) as usize, 0);
         stitcher.run(start, &mut self.out, &mut self.scratch, &mut met)?;

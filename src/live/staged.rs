@@ -48,9 +48,12 @@ impl<'a> Staged<'a> {
     /// does for its own.
     ///
     /// # Errors
-    /// `Refused` for a set that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and
+    /// `InvalidInput` for a model on another checkpoint than `base`; `Refused` for a set that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and
     /// for finite elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
-    pub fn of(model: &StitchedModel<'a>, workers: &Workers) -> Result<Self> {
+    pub fn of(base: &'a Checkpoint, model: &StitchedModel, workers: &Workers) -> Result<Self> {
+        if !std::ptr::eq(model.base(), base) {
+            return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
+        }
         if let Some(name) = model.carried().keys().next() {
             return Err(Error::Refused(format!(
                 "tensor \"{}\" is not in the base, or not in this shape; a set that adds or reshapes tensors cannot be \
@@ -58,8 +61,8 @@ impl<'a> Staged<'a> {
                 Escaped(name)
             )));
         }
-        let touched: Vec<&TensorInfo> = model.base().tensors().filter(|t| model.touches(&t.name)).collect();
-        stage(model, &touched, workers)
+        let touched: Vec<&TensorInfo> = base.tensors().filter(|t| model.touches(&t.name)).collect();
+        stage(base, model, &touched, workers)
     }
 
     /// The tensors of which something is held, by name.

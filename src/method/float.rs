@@ -1,7 +1,8 @@
 //! Float dtypes as numbers: bits ↔ f32 (f64 for F64), rounded to nearest even. spec/numbers.md, "Floats".
 
-use half::{bf16, f16};
+use half::f16;
 
+use crate::method::lanes;
 use crate::model::dtype::Dtype;
 
 /// The arithmetic that deltas are computed in: f32, or f64 for F64 tensors.
@@ -15,6 +16,7 @@ pub(crate) trait Real: Copy + PartialOrd + Send + Sync {
     fn mul(self, other: Self) -> Self;
     fn div(self, other: Self) -> Self;
     fn abs(self) -> Self;
+    fn is_finite(self) -> bool;
     fn total_cmp(&self, other: &Self) -> std::cmp::Ordering;
 }
 
@@ -46,6 +48,9 @@ macro_rules! real {
             fn abs(self) -> Self {
                 <$t>::abs(self)
             }
+            fn is_finite(self) -> bool {
+                <$t>::is_finite(self)
+            }
             fn total_cmp(&self, other: &Self) -> std::cmp::Ordering {
                 <$t>::total_cmp(self, other)
             }
@@ -63,6 +68,12 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn decode(bits: u64) -> Self::Real;
     /// The nearest element, ties to even; what is too large becomes an infinity or NaN, and a NaN stays a NaN.
     fn encode(x: Self::Real) -> u64;
+    /// Adds one of two finite numbers to the kept elements among 64, the second where the bit in `minus` is set; gives how many
+    /// sums of finite elements are not finite any more. `None`, and nothing done, where one after another is as fast.
+    #[inline(always)]
+    fn add_in_lanes(_elements: &mut [u8], _kept: u64, _minus: u64, _added: [Self::Real; 2]) -> Option<u32> {
+        None
+    }
 }
 
 /// Runs `$body` with `$E` bound to the [`Element`] of a float dtype, or `$other` where it is none.
@@ -144,6 +155,10 @@ impl Element for F32 {
     fn encode(x: f32) -> u64 {
         u64::from(x.to_bits())
     }
+    #[inline(always)]
+    fn add_in_lanes(elements: &mut [u8], kept: u64, minus: u64, added: [f32; 2]) -> Option<u32> {
+        Some(lanes::add_f32(elements, kept, minus, added))
+    }
 }
 
 impl Element for F16 {
@@ -164,7 +179,16 @@ impl Element for Bf16 {
         f32::from_bits((bits as u32) << 16)
     }
     fn encode(x: f32) -> u64 {
-        u64::from(bf16::from_f32(x).to_bits())
+        let bits = x.to_bits();
+        if x.is_nan() {
+            return u64::from(bits >> 16 | 0x40);
+        }
+        // No branch on what is rounded off, which is as good as random.
+        u64::from((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+    }
+    #[inline(always)]
+    fn add_in_lanes(elements: &mut [u8], kept: u64, minus: u64, added: [f32; 2]) -> Option<u32> {
+        Some(lanes::add_bf16(elements, kept, minus, added))
     }
 }
 

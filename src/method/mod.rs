@@ -2,7 +2,10 @@
 
 pub mod density;
 pub(crate) mod float;
+mod lanes;
 pub mod localize;
 pub(crate) mod quantize;
+pub(crate) mod signs;
 pub mod step;
 pub mod stitch;
+mod wide;

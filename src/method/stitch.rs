@@ -97,13 +97,10 @@ pub(crate) fn stitch<E: Element>(
 ) {
     if let [only] = parts {
         for (i, (position, delta)) in only.positions.iter().zip(only.deltas).enumerate() {
-            let f = match rule {
-                OverlapRule::WeightedAverage => weigh(*delta, &mut [only.weight]),
-                OverlapRule::Elect => elect(&[*delta], *delta),
-                _ => *delta,
-            };
-            let bits = only.bits.and_then(|b| b.get(i)).copied();
-            add_to_element::<E>(run, *position, f, bits, lambda, met);
+            match only.bits.and_then(|b| b.get(i)) {
+                Some(bits) => set_element::<E>(run, *position, *bits),
+                None => add::<E>(run, *position, alone(rule, *delta, only.weight), lambda, met),
+            }
         }
         return;
     }
@@ -128,40 +125,49 @@ pub(crate) fn stitch<E: Element>(
             met.overlap.get_or_insert(u64::from(position));
             bits = None;
         }
-        let f = combine(rule, &mut deltas, &mut weights);
-        add_to_element::<E>(run, position, f, bits, lambda, met);
+        match bits {
+            Some(bits) => set_element::<E>(run, position, bits),
+            None => add::<E>(run, position, combine(rule, &mut deltas, &mut weights), lambda, met),
+        }
     }
 }
 
-/// base + λ × f, rounded once to the dtype. [STI-2]
-fn add_to_element<E: Element>(
-    run: &mut [u8],
-    position: u32,
-    f: E::Real,
-    bits: Option<u64>,
-    lambda: f32,
-    met: &mut Met,
-) {
+fn set_element<E: Element>(run: &mut [u8], position: u32, bits: u64) {
     let start = position as usize * E::BYTES;
-    let Some(element) = run.get_mut(start..start + E::BYTES) else { return };
-    if let Some(bits) = bits {
-        return store_unit(element, bits);
+    if let Some(element) = run.get_mut(start..start + E::BYTES) {
+        store_unit(element, bits);
     }
+}
+
+fn add<E: Element>(run: &mut [u8], position: u32, f: E::Real, lambda: f32, met: &mut Met) {
+    add_to_element::<E>(run, position as usize, E::Real::from_f32(lambda).mul(f), met);
+}
+
+/// base + `added`, which is λ × f, rounded once to the dtype. [STI-2]
+#[inline(always)]
+pub(super) fn add_to_element<E: Element>(run: &mut [u8], position: usize, added: E::Real, met: &mut Met) {
+    let start = position * E::BYTES;
+    let Some(element) = run.get_mut(start..start + E::BYTES) else { return };
     let base = E::decode(load_unit(element));
-    if !is_finite(base) {
+    if !base.is_finite() {
         return; // What is no number in the base has nothing that a delta could be added to. [STI-3]
     }
-    let result = E::encode(base.add(E::Real::from_f32(lambda).mul(f)));
-    met.nonfinite += u64::from(!is_finite(E::decode(result)));
+    let result = E::encode(base.add(added));
+    met.nonfinite += u64::from(!E::decode(result).is_finite());
     store_unit(element, result);
 }
 
-fn is_finite(x: impl Real) -> bool {
-    x.to_f64().is_finite()
+/// f_k where one pack keeps a position. [STI-4]
+pub(super) fn alone<R: Real>(rule: OverlapRule, delta: R, weight: f32) -> R {
+    match rule {
+        OverlapRule::WeightedAverage => weigh(delta, &mut [weight]),
+        OverlapRule::Elect => elect(&[delta], delta),
+        _ => delta,
+    }
 }
 
 /// f_k of the deltas of the packs that keep a position, at least one, in the order of the packs. [STI-4]
-fn combine<R: Real>(rule: OverlapRule, deltas: &mut [R], weights: &mut [f32]) -> R {
+pub(super) fn combine<R: Real>(rule: OverlapRule, deltas: &mut [R], weights: &mut [f32]) -> R {
     if rule == OverlapRule::Priority {
         return deltas.first().copied().unwrap_or(R::ZERO);
     }

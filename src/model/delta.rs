@@ -98,6 +98,26 @@ pub enum Groups {
     Row,
 }
 
+/// One block of a delta of signs: what [`BlockDelta`] lists, as bits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct SignBlock {
+    /// One bit a unit of the block, lowest first, set where it is kept; whole words.
+    pub mask: Vec<u64>,
+    /// One bit a kept unit, in order: 1 is minus.
+    pub signs: Vec<u64>,
+}
+
+impl SignBlock {
+    /// Kept positions, from the start of the block, ascending.
+    pub fn positions(&self) -> impl Iterator<Item = u32> + '_ {
+        (0u32..).step_by(64).zip(&self.mask).flat_map(|(start, word)| {
+            std::iter::successors(Some(*word), |word| Some(word & word.wrapping_sub(1)))
+                .take_while(|word| *word != 0)
+                .map(move |word| start + word.trailing_zeros())
+        })
+    }
+}
+
 /// One block of a delta: the positions that it keeps and a code for each.
 ///
 /// Positions count from the start of the block and ascend strictly; `codes[i]` belongs to `positions[i]`. A code is the

@@ -14,7 +14,7 @@ use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{self, DeltaRow, Manifest, SectionRow};
 use crate::format::table::{BlockRow, Table, table_len};
 use crate::limits::Limits;
-use crate::model::delta::{BlockDelta, Groups, ValueKind};
+use crate::model::delta::{Groups, ValueKind};
 use crate::model::digest::{Digest, Role};
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
@@ -174,9 +174,15 @@ impl Body {
         u32::try_from(len).unwrap_or(0)
     }
 
-    /// Decodes a block; `at` says which, and where it starts in the payload.
-    pub fn block(&self, own: &Own, at: &BlockAt, base: Option<&dyn TensorSource>, out: &mut BlockDelta) -> Result<()> {
-        let decoded = self.decode_block(own, at, base, out);
+    /// Decodes a block that keeps something with `decode`; `at` says which, and where it starts in the payload.
+    pub fn block(
+        &self,
+        own: &Own,
+        at: &BlockAt,
+        base: Option<&dyn TensorSource>,
+        decode: impl FnOnce(&Frame, &Stored) -> Result<()>,
+    ) -> Result<()> {
+        let decoded = self.decode_block(own, at, base, decode);
         self.locate(decoded.map_err(|e| e.within(&format!("{} block {}", place(own), at.number))))
     }
 
@@ -185,13 +191,9 @@ impl Body {
         own: &Own,
         at: &BlockAt,
         base: Option<&dyn TensorSource>,
-        out: &mut BlockDelta,
+        decode: impl FnOnce(&Frame, &Stored) -> Result<()>,
     ) -> Result<()> {
-        out.clear();
         let row = at.row;
-        if row.kept == 0 {
-            return Ok(());
-        }
         let offset = own.payload_start.saturating_add(at.payload_start);
         let part = self.payloads.range(&self.source, offset, row.payload_len())?;
         let (mask, values) = part.bytes()?.split_at_checked(row.mask_len as usize).unwrap_or((&[], &[]));
@@ -208,7 +210,7 @@ impl Body {
         let frame = Frame { info: &own.info, kind: own.kind, start, len, coder: at.coder, base: &base };
         let (mask_codec, value_codec, kept) = (row.mask_codec, row.value_codec, row.kept);
         let stored = Stored { mask_codec, value_codec, kept, mask, values, zero_steps: own.base.is_none() };
-        block::decode(&frame, &stored, out)
+        decode(&frame, &stored)
     }
 
     /// Checks the digest of every section.

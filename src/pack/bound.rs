@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::format::manifest::Manifest;
 use crate::format::table::{BlockRow, Table};
 use crate::limits::Limits;
-use crate::model::delta::{BlockDelta, Groups, LEVELS, ValueKind};
+use crate::model::delta::{BlockDelta, Groups, LEVELS, SignBlock, ValueKind};
 use crate::model::digest::Digest;
 use crate::model::mask::Mask;
 use crate::model::source::TensorSource;
@@ -197,16 +197,43 @@ impl<'a> DeltaBlocks<'a> {
 
     /// Decodes block `i`; `base` gives the base's bytes of the tensor.
     pub fn decode(&self, i: usize, base: Option<&dyn TensorSource>, out: &mut BlockDelta) -> Result<()> {
-        match (self.table.blocks.get(i), self.starts.get(i)) {
-            (Some(row), Some(start)) => {
-                let at = BlockAt { number: i as u64, row, payload_start: *start, coder: self.coder.as_ref() };
-                self.body.block(self.own, &at, base, out)
-            }
-            _ => {
-                out.clear();
-                Ok(())
-            }
+        out.clear();
+        match self.keeping(i) {
+            Some(at) => self.body.block(self.own, &at, base, |frame, stored| block::decode(frame, stored, out)),
+            None => Ok(()),
         }
+    }
+
+    /// Decodes the block that units `start..start + len` are, of a delta of signs; false where they are not exactly one.
+    pub(crate) fn signs(
+        &self,
+        start: u64,
+        len: u64,
+        base: Option<&dyn TensorSource>,
+        out: &mut SignBlock,
+    ) -> Result<bool> {
+        if self.own.kind != ValueKind::Sign || !self.is_block(start, len) {
+            return Ok(false);
+        }
+        out.mask.clear();
+        out.signs.clear();
+        if let Some(at) = usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) {
+            self.body.block(self.own, &at, base, |frame, stored| block::decode_signs(frame, stored, out))?;
+        }
+        Ok(true)
+    }
+
+    /// Where block `i` is stored, where it keeps anything.
+    fn keeping(&self, i: usize) -> Option<BlockAt<'_>> {
+        let (row, start) = self.table.blocks.get(i).zip(self.starts.get(i)).filter(|(row, _)| row.kept > 0)?;
+        Some(BlockAt { number: i as u64, row, payload_start: *start, coder: self.coder.as_ref() })
+    }
+
+    /// Whether units `start..start + len` are exactly one block, as nearly always.
+    fn is_block(&self, start: u64, len: u64) -> bool {
+        let block_len = 1u64.checked_shl(self.block_log2()).unwrap_or(u64::MAX);
+        let ends = start.saturating_add(len) == self.own.info.units();
+        start.is_multiple_of(block_len) && (len == block_len || (len < block_len && ends))
     }
 
     /// Decodes what is kept of units `start..start + len`, which may span blocks; positions count from `start`, and `len` is
@@ -222,9 +249,7 @@ impl<'a> DeltaBlocks<'a> {
         out.clear();
         let end = start.saturating_add(len);
         let first = start.checked_shr(self.block_log2()).unwrap_or(0);
-        let block_len = 1u64.checked_shl(self.block_log2()).unwrap_or(u64::MAX);
-        // Exactly one block, as nearly always: nothing has to be moved.
-        if start.is_multiple_of(block_len) && (len == block_len || (len < block_len && end == self.own.info.units())) {
+        if self.is_block(start, len) {
             return self.decode(usize::try_from(first).unwrap_or(usize::MAX), base, out);
         }
         for i in usize::try_from(first).unwrap_or(usize::MAX)..self.len() {

@@ -37,6 +37,11 @@ impl VerifiedPack {
         self.body.header.id
     }
 
+    /// Whether the pack has a delta of a tensor.
+    pub fn touches(&self, name: &str) -> bool {
+        self.manifest().tensors.binary_search_by(|t| t.name.as_str().cmp(name)).is_ok()
+    }
+
     /// Name, dtype and shape of every touched tensor, by name.
     pub fn tensors(&self) -> impl Iterator<Item = TensorInfo> {
         self.rows().map(|(name, own)| TensorInfo { name: name.into(), ..own.info.clone() })

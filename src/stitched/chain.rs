@@ -6,7 +6,7 @@ use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::pack::VerifiedPack;
 use crate::parallel::Workers;
-use crate::stitched::{Layer, MergeOptions, StitchedModel};
+use crate::stitched::{Held, Layer, MergeOptions, StitchedModel};
 
 /// A pack, its weight, and its place among those named.
 struct Named {
@@ -29,12 +29,22 @@ impl<'a> StitchedModel<'a> {
         options: &MergeOptions,
         workers: &Workers,
     ) -> Result<Self> {
+        Self::chain_on(Held::Borrowed(base), identity, packs, options, workers)
+    }
+
+    pub(super) fn chain_on(
+        base: Held<'a>,
+        identity: &BaseIdentity,
+        packs: Vec<(VerifiedPack, f32)>,
+        options: &MergeOptions,
+        workers: &Workers,
+    ) -> Result<Self> {
         let named = packs.into_iter().enumerate();
         let mut rest: Vec<Named> = named.map(|(place, (pack, weight))| Named { pack, weight, place }).collect();
         let first = rest.first().map(|n| n.pack.manifest().base);
         if rest.iter().all(|n| Some(n.pack.manifest().base) == first) {
             let (layers, options) = link(rest, identity, options)?;
-            return StitchedModel::new(base, layers, &options);
+            return Self::build(base, None, layers, &options);
         }
         let mut model: Option<StitchedModel<'a>> = None;
         let mut here = identity.clone();
@@ -46,7 +56,7 @@ impl<'a> StitchedModel<'a> {
             }
             let (layers, options) = link(fitting, &here, options)?;
             let next = match model {
-                None => StitchedModel::new(base, layers, &options)?,
+                None => Self::build(base.clone(), None, layers, &options)?,
                 Some(below) => below.then(layers, &options)?,
             };
             if !others.is_empty() {

@@ -1,6 +1,8 @@
 //! Base and packs as one model, stitched a block at a time. spec/numbers.md, "Stitching".
 
 mod chain;
+mod fill;
+mod open;
 mod options;
 mod reader;
 mod source;
@@ -8,6 +10,7 @@ mod stitchers;
 mod tensor;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Escaped, Result};
@@ -17,6 +20,8 @@ use crate::model::delta::ValueKind;
 use crate::model::tensor::TensorInfo;
 use crate::pack::BoundPack;
 
+pub use fill::Tensors;
+pub use open::OpenOptions;
 pub use options::{GainChoice, MergeOptions};
 pub use reader::{Buffers, TensorReader};
 pub(crate) use stitchers::Stitchers;
@@ -32,10 +37,17 @@ pub struct Layer {
     pub weight: f32,
 }
 
+/// The base of a model: the caller's, or the model's own.
+#[derive(Debug, Clone)]
+enum Held<'a> {
+    Borrowed(&'a Checkpoint),
+    Owned(Arc<Checkpoint>),
+}
+
 /// A base with packs on it. Nothing is decoded before it is asked for.
 #[derive(Debug)]
 pub struct StitchedModel<'a> {
-    base: &'a Checkpoint,
+    base: Held<'a>,
     /// What the packs lie on, where that is not the base itself. [STI-10]
     below: Option<Box<StitchedModel<'a>>>,
     layers: Vec<Layer>,
@@ -53,7 +65,7 @@ impl<'a> StitchedModel<'a> {
     /// `InvalidInput` for a weight or λ that is no number and for the same pack twice; `Refused` for exact and lossy packs
     /// without a rule said, and for what can only be carried exactly but would not be; `LimitExceeded` for too many packs.
     pub fn new(base: &'a Checkpoint, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
-        Self::build(base, None, layers, options)
+        Self::build(Held::Borrowed(base), None, layers, options)
     }
 
     /// Puts packs on the model that the packs so far make: the next link of a chain. They are bound to this model's identity,
@@ -62,15 +74,10 @@ impl<'a> StitchedModel<'a> {
     /// # Errors
     /// As [`StitchedModel::new`].
     pub fn then(self, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
-        Self::build(self.base, Some(Box::new(self)), layers, options)
+        Self::build(self.base.clone(), Some(Box::new(self)), layers, options)
     }
 
-    fn build(
-        base: &'a Checkpoint,
-        below: Option<Box<Self>>,
-        layers: Vec<Layer>,
-        options: &MergeOptions,
-    ) -> Result<Self> {
+    fn build(base: Held<'a>, below: Option<Box<Self>>, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
         Limits::check("number of packs", layers.len() as u64, Limits::default().packs)?;
         check_numbers(&layers, options)?;
         let gains = gains_of(&layers, options)?;
@@ -130,7 +137,7 @@ impl<'a> StitchedModel<'a> {
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         let ground: Vec<&TensorInfo> = match self.below() {
             Some(below) => below.tensors().collect(),
-            None => self.base.tensors().collect(),
+            None => self.base().tensors().collect(),
         };
         let own = ground.into_iter().filter(|t| !self.carried.contains_key(&t.name));
         let mut all: Vec<&TensorInfo> = own.chain(self.carried.values().map(|(info, _)| info)).collect();
@@ -142,7 +149,7 @@ impl<'a> StitchedModel<'a> {
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         let ground = || match self.below() {
             Some(below) => below.tensor(name),
-            None => self.base.tensor(name),
+            None => self.base().tensor(name),
         };
         self.carried.get(name).map(|(info, _)| info).or_else(ground)
     }
@@ -164,8 +171,12 @@ impl<'a> StitchedModel<'a> {
         all
     }
 
-    pub(crate) fn base(&self) -> &'a Checkpoint {
-        self.base
+    /// The base.
+    pub fn base(&self) -> &Checkpoint {
+        match &self.base {
+            Held::Borrowed(base) => base,
+            Held::Owned(base) => base,
+        }
     }
 
     fn in_play(&self) -> impl Iterator<Item = (usize, &Layer)> {

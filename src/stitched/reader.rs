@@ -7,11 +7,15 @@ use crate::error::{Error, Escaped, Result};
 use crate::method::stitch::Met;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
+use crate::parallel::Workers;
 use crate::stitched::tensor::{Scratch, TensorStitcher};
 use crate::stitched::{StitchedModel, nonfinite_refused};
 
 /// Units of which a range is made at a time: what fits into a cache, and a block of most packs.
-const RUN: u64 = 1 << 18;
+pub(super) const RUN: u64 = 1 << 18;
+
+/// Runs from which on a range is shared by threads.
+const MANY: u64 = 8;
 
 /// What a thread keeps between reads so that nothing is allocated anew: a few MB.
 #[derive(Debug, Default)]
@@ -46,7 +50,8 @@ impl<'a> StitchedModel<'a> {
         self.units(name, 0, units)
     }
 
-    /// The bytes `range` of a tensor into `out`, which has their length, at the cost of the blocks that they lie in.
+    /// The bytes `range` of a tensor into `out`, which has their length, at the cost of the blocks that they lie in. Many blocks are
+    /// shared by all cores; who has threads of their own uses a [`TensorReader`] in each.
     ///
     /// # Errors
     /// As [`StitchedModel::reader`] and [`TensorReader::read_into`]; `InvalidInput` where `out` has another length.
@@ -54,7 +59,20 @@ impl<'a> StitchedModel<'a> {
         if range.end.checked_sub(range.start) != Some(out.len() as u64) {
             return Err(Error::InvalidInput(format!("{} bytes cannot hold the range {range:?}", out.len())));
         }
-        self.reader(name)?.read_into(range.start, out, &mut Buffers::default())
+        let reader = self.reader(name)?;
+        let run = RUN * reader.info().dtype.unit_bytes() as u64;
+        if (out.len() as u64) < MANY * run {
+            return reader.read_into(range.start, out, &mut Buffers::default());
+        }
+        reader.checked_len(range.start, out.len() as u64)?;
+        let (mut pieces, mut at, mut rest) = (Vec::new(), range.start, out);
+        while !rest.is_empty() {
+            let len = (run - at % run).min(rest.len() as u64);
+            let (piece, later) = rest.split_at_mut(len as usize);
+            pieces.push((name, at, piece));
+            (at, rest) = (at + len, later);
+        }
+        self.fill_pieces(pieces, &Workers::default())
     }
 }
 
@@ -62,6 +80,10 @@ impl TensorReader<'_> {
     /// Name, dtype and shape.
     pub fn info(&self) -> &TensorInfo {
         self.stitcher.info
+    }
+
+    pub(crate) fn stitcher(&self) -> &TensorStitcher<'_> {
+        &self.stitcher
     }
 
     /// Whether any pack touches the tensor.

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::stitched::{StitchedModel, TensorStitcher};
+use crate::stitched::{StitchedModel, TensorReader};
 
 /// Tensors that threads are working on, with their tables: made when the first block is asked for, forgotten when others
 /// have come.
 pub(crate) struct Stitchers<'a> {
     model: &'a StitchedModel<'a>,
-    recent: Mutex<VecDeque<(String, Arc<TensorStitcher<'a>>)>>,
+    recent: Mutex<VecDeque<(String, Arc<TensorReader<'a>>)>>,
 }
 
 impl<'a> Stitchers<'a> {
@@ -20,12 +20,12 @@ impl<'a> Stitchers<'a> {
         Stitchers { model, recent: Mutex::default() }
     }
 
-    pub fn get(&self, name: &str) -> Result<Arc<TensorStitcher<'a>>> {
+    pub fn get(&self, name: &str) -> Result<Arc<TensorReader<'a>>> {
         let lock = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, stitcher)) = lock().iter().find(|(n, _)| n == name) {
             return Ok(stitcher.clone());
         }
-        let stitcher = Arc::new(self.model.stitcher(name)?);
+        let stitcher = Arc::new(self.model.reader(name)?);
         let mut recent = lock();
         recent.push_back((name.to_string(), stitcher.clone()));
         if recent.len() > Self::MOST {

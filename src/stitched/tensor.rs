@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use crate::error::{Error, Escaped, Result};
 use crate::method::float::{Element, Real, load_unit, with_element};
 use crate::method::quantize::dequantize;
+use crate::method::signs::{SignPart, SignScratch, stitch_signs};
 use crate::method::step::{apply_step, apply_steps};
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
-use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::delta::{BlockDelta, SignBlock, ValueKind};
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::bound::DeltaBlocks;
@@ -37,13 +38,32 @@ pub(crate) struct TensorStitcher<'a> {
 pub(crate) struct Scratch {
     block: BlockDelta,
     layers: Vec<LayerRun>,
+    /// Whether the layers hold bits, not lists.
+    as_bits: bool,
+    signs: SignScratch,
+    /// Whether the base is passed once, from its beginning to its end.
+    once: bool,
     below: Option<Box<Scratch>>,
 }
 
-/// What one layer brings to a run: positions from its start, codes, the unit each belongs to, and numbers once decoded.
+impl Scratch {
+    /// For a base that is passed once.
+    pub fn once() -> Self {
+        Scratch { once: true, ..Scratch::default() }
+    }
+
+    fn below_with(&mut self) -> &mut Scratch {
+        let below = self.below.get_or_insert_default();
+        below.once = self.once;
+        below
+    }
+}
+
+/// What one layer brings to a run: positions from its start and codes, and numbers once decoded; or bits.
 #[derive(Debug, Default)]
 struct LayerRun {
     delta: BlockDelta,
+    signs: SignBlock,
     narrow: Vec<f32>,
     wide: Vec<f64>,
 }
@@ -78,18 +98,25 @@ impl TensorStitcher<'_> {
         let len = (out.len() / self.info.dtype.unit_bytes()) as u64;
         match &self.below {
             _ if self.carried => out.fill(0),
-            Some(below) => below.run(start, out, scratch.below.get_or_insert_default(), met)?,
-            None => out.copy_from_slice(&self.model.base.units(&self.info.name, start, len)?),
+            Some(below) => below.run(start, out, scratch.below_with(), met)?,
+            None => {
+                let at = start * self.info.dtype.unit_bytes() as u64;
+                self.model.base().copy_into(&self.info.name, at, out, scratch.once)?;
+            }
         }
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
         let computed = Computed { stitcher: self, start, len, bytes: out };
-        let ground: &dyn TensorSource = if self.below.is_some() { &computed } else { self.model.base };
-        for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
-            layer.blocks.range(start, len, Some(ground), &mut scratch.block, &mut run.delta)?;
+        scratch.as_bits = self.decode_signs(start, len, &computed, &mut scratch.layers)?;
+        if !scratch.as_bits {
+            for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
+                layer.blocks.range(start, len, Some(&computed), &mut scratch.block, &mut run.delta)?;
+            }
         }
         let dtype = self.info.dtype;
         let mut mine = Met::default();
-        if self.only_steps() {
+        if scratch.as_bits {
+            with_element!(dtype, E => self.stitch_bits::<E>(start, out, scratch, &mut mine), ());
+        } else if self.only_steps() {
             for run in &scratch.layers {
                 apply_steps(dtype, out, &run.delta.positions, &run.delta.codes);
             }
@@ -108,6 +135,19 @@ impl TensorStitcher<'_> {
         Ok(())
     }
 
+    /// Decodes what every layer keeps of a run to bits; false where they are not all signs, or the run is not one block of each.
+    fn decode_signs(&self, start: u64, len: u64, ground: &dyn TensorSource, layers: &mut [LayerRun]) -> Result<bool> {
+        if self.carried || self.deltas.iter().any(|l| l.blocks.kind() != ValueKind::Sign) {
+            return Ok(false);
+        }
+        for (layer, run) in self.deltas.iter().zip(layers) {
+            if !layer.blocks.signs(start, len, Some(ground), &mut run.signs)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The positions, from the start of the run that was stitched last with `scratch`, that any layer of any link of the chain
     /// keeps, ascending.
     pub fn kept(&self, scratch: &Scratch, out: &mut Vec<u32>) {
@@ -121,7 +161,10 @@ impl TensorStitcher<'_> {
 
     fn gather_kept(&self, scratch: &Scratch, out: &mut Vec<u32>) {
         for run in scratch.layers.iter().take(self.deltas.len()) {
-            out.extend_from_slice(&run.delta.positions);
+            match scratch.as_bits {
+                true => out.extend(run.signs.positions()),
+                false => out.extend_from_slice(&run.delta.positions),
+            }
         }
         if let (Some(below), Some(scratch)) = (&self.below, &scratch.below) {
             below.gather_kept(scratch, out);
@@ -133,6 +176,30 @@ impl TensorStitcher<'_> {
     fn only_steps(&self) -> bool {
         let as_made = |l: &LayerDelta| l.is_step() && l.weight == 1.0 && l.gain == 1.0 && self.model.lambda == 1.0;
         self.carried || !self.info.dtype.is_float() || matches!(self.deltas.as_slice(), [only] if as_made(only))
+    }
+
+    /// Row by row where any layer has a scale a row.
+    fn stitch_bits<E: Element>(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) {
+        let (layers, how) = (&scratch.layers, (self.model.rule, self.model.lambda));
+        let units = (out.len() / E::BYTES) as u64;
+        let row_len = match self.deltas.iter().all(|l| l.blocks.only_scale().is_some()) {
+            true => u64::MAX,
+            false => self.info.row_len().max(1),
+        };
+        let part = |run| SignPart { passed: 0, deltas: [E::Real::ZERO; 2], weight: 0.0, signs: run };
+        let mut parts: Vec<SignPart<E::Real>> =
+            layers.iter().take(self.deltas.len()).map(|run| part(&run.signs)).collect();
+        let mut at = 0;
+        while at < units {
+            let end = (at + row_len - (start + at) % row_len).min(units);
+            for (part, layer) in parts.iter_mut().zip(&self.deltas) {
+                let scale = layer.blocks.scale_at(start + at);
+                part.deltas = [0, 1].map(|code| layer.dequantizer::<E::Real>()(code, scale));
+                part.weight = layer.weight;
+            }
+            stitch_signs::<E>(out, &mut parts, at as usize..end as usize, how, &mut scratch.signs, met);
+            at = end;
+        }
     }
 
     fn stitch_run<E: Element<Real: Buffered>>(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) {
@@ -169,7 +236,7 @@ fn codes_of(kind: ValueKind) -> u64 {
     }
 }
 
-/// A run of the model below, which the deltas of this one may be coded with.
+/// A run of what the deltas lie on, which they may be coded with.
 struct Computed<'a> {
     stitcher: &'a TensorStitcher<'a>,
     start: u64,
@@ -195,25 +262,27 @@ impl LayerDelta<'_> {
         self.blocks.kind() == ValueKind::Step
     }
 
-    /// d = (w × g) × (code × scale). [STI-1]
-    fn dequantize<R: Buffered>(&self, start: u64, run: &mut LayerRun) {
+    /// d = (w × g) × (code × scale), of a code and a scale. [STI-1]
+    fn dequantizer<R: Real>(&self) -> impl Fn(u64, f32) -> R + use<R> {
         let factor = R::from_f32(self.weight).mul(R::from_f32(self.gain));
         let (kind, levels) = (self.blocks.kind(), self.blocks.levels());
+        move |code, scale| factor.mul(dequantize::<R>(kind, code, scale, &levels))
+    }
+
+    fn dequantize<R: Buffered>(&self, start: u64, run: &mut LayerRun) {
+        let delta_of = self.dequantizer::<R>();
         let mut numbers = std::mem::take(R::of_mut(run));
         numbers.clear();
         let units = run.delta.positions.iter().zip(&run.delta.codes);
         match self.blocks.only_scale() {
             Some(scale) => {
-                let number = |code: u64| factor.mul(dequantize::<R>(kind, code, scale, &levels));
+                let number = |code: u64| delta_of(code, scale);
                 // Few codes: each is computed once.
-                let known: Vec<R> = (0..codes_of(kind)).map(number).collect();
+                let known: Vec<R> = (0..codes_of(self.blocks.kind())).map(number).collect();
                 let codes = run.delta.codes.iter();
                 numbers.extend(codes.map(|c| known.get(*c as usize).copied().unwrap_or_else(|| number(*c))));
             }
-            None => numbers.extend(units.map(|(p, code)| {
-                let scale = self.blocks.scale_at(start + u64::from(*p));
-                factor.mul(dequantize::<R>(kind, *code, scale, &levels))
-            })),
+            None => numbers.extend(units.map(|(p, code)| delta_of(*code, self.blocks.scale_at(start + u64::from(*p))))),
         }
         *R::of_mut(run) = numbers;
     }

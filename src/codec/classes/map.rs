@@ -94,10 +94,9 @@ pub(crate) fn exponents(dtype: Dtype, bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 impl ClassMap {
-    /// Fills the map for a block: `base` are the base's bytes of its units, `rows` the levels of its row runs (none where rows
-    /// make no difference).
-    pub fn fill(&mut self, coder: &Coder, info: &TensorInfo, start: u64, len: u32, base: &[u8], rows: &[i16]) {
-        wide::fill(self, coder, &Units { info, start, len, base }, rows);
+    /// Fills the map for a block: `rows` are the levels of its row runs (none where rows make no difference).
+    pub fn fill(&mut self, coder: &Coder, units: &Units, rows: &[i16]) {
+        wide::fill(self, coder, units, rows);
     }
 
     #[inline(always)]

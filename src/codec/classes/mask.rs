@@ -1,22 +1,18 @@
 //! A mask, class by class: the gaps between the kept units of each. [CLS-5]
 
 use crate::codec::classes::coder::{Coder, level_of, row_len, symbol_of};
-use crate::codec::classes::map::{ClassMap, WORD, row_runs};
-use crate::codec::classes::members::without_lowest;
+use crate::codec::classes::map::{ClassMap, Units, WORD, row_runs};
+use crate::codec::classes::walker::{ByRun, ByUnit, Passed, Walker, class_runs};
 use crate::codec::classes::wide;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
+use crate::codec::positions::set_bits;
 use crate::error::{Error, Result};
-use crate::model::tensor::TensorInfo;
 
 /// Kept units as one bit each; whole words.
 pub(crate) fn bits_of(positions: &[u32], len: u32) -> Vec<u64> {
-    let mut bits = vec![0u64; (len as usize).div_ceil(WORD)];
-    for p in positions {
-        if let Some(word) = bits.get_mut(*p as usize / WORD) {
-            *word |= 1 << (p & 63);
-        }
-    }
+    let mut bits = Vec::new();
+    set_bits(positions, len, &mut bits);
     bits
 }
 
@@ -90,82 +86,27 @@ fn put(encoder: &mut Encoder, table: &GapTable, mut high: u64) {
     encoder.put(table.table.range(high as u32));
 }
 
-/// Walks over the units of one class.
-struct Walker<'a, const WIDE: bool> {
-    map: &'a ClassMap,
-    class: u8,
-    word: usize,
-    /// Units of the current word that were not passed.
-    ahead: u64,
-}
-
-impl<'a, const WIDE: bool> Walker<'a, WIDE> {
-    fn new(map: &'a ClassMap, class: u8) -> Self {
-        Walker { map, class, word: 0, ahead: map.word::<WIDE>(0, class).unwrap_or(0) }
-    }
-
-    /// Passes `n` units; false where no unit is left after them. `passed` counts.
-    #[inline(always)]
-    fn pass(&mut self, n: u64) -> Passed {
-        let mut left = n;
-        loop {
-            let here = u64::from(self.ahead.count_ones());
-            if here > left {
-                self.ahead = without_lowest::<WIDE>(self.ahead, left);
-                return Passed::More;
-            }
-            left = left.wrapping_sub(here);
-            self.word = self.word.wrapping_add(1);
-            match self.map.word::<WIDE>(self.word, self.class) {
-                Some(members) => self.ahead = members,
-                None => {
-                    self.ahead = 0;
-                    return Passed::End { short: left };
-                }
-            }
-        }
-    }
-
-    /// Takes the next unit, which [`Walker::pass`] said is there.
-    #[inline(always)]
-    fn take(&mut self) -> (usize, u64) {
-        let bit = self.ahead & self.ahead.wrapping_neg();
-        self.ahead ^= bit;
-        (self.word, bit)
-    }
-}
-
-enum Passed {
-    More,
-    /// The class ended; so many units were missing.
-    End {
-        short: u64,
-    },
-}
-
 /// What a mask decodes to before its positions are listed.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     /// Levels of the row runs; empty where rows make no difference.
     pub rows: Vec<i16>,
+    /// The class of every unit, where [`needs_map`] says that the mask takes it; else what was there before.
     pub map: ClassMap,
     pub bits: Vec<u64>,
 }
 
-/// Reads a mask from all of `bytes`. `base` are the base's bytes of the block's units.
-pub(crate) fn decode(
-    coder: &Coder,
-    info: &TensorInfo,
-    start: u64,
-    len: u32,
-    base: &[u8],
-    bytes: &[u8],
-    out: &mut Decoded,
-) -> Result<()> {
+/// Whether units of one row can be of several classes. Where they cannot, the rows say it all.
+pub(crate) fn needs_map(coder: &Coder) -> bool {
+    coder.uses_base || !coder.columns.is_empty()
+}
+
+/// Reads the mask of a block from all of `bytes`.
+pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decoded) -> Result<()> {
     let mut decoder: Decoder<1> = Decoder::new(bytes)?;
     out.rows.clear();
     if let Some(table) = &coder.model.rows {
-        for _ in row_runs(row_len(info, coder.axis), start, len) {
+        for _ in row_runs(row_len(units.info, coder.axis), units.start, units.len) {
             let symbol = decoder.symbol(table)?;
             let bad = || Error::malformed("CLS-5", "mask", format!("has a row with level {symbol}"));
             out.rows.push(level_of(symbol).ok_or_else(bad)?);
@@ -174,34 +115,59 @@ pub(crate) fn decode(
             }
         }
     }
-    out.map.fill(coder, info, start, len, base, &out.rows);
     out.bits.clear();
-    out.bits.resize((len as usize).div_ceil(WORD), 0);
-    for (number, class) in (0u8..).zip(&coder.model.classes) {
-        if decoder.event(class.empty()) {
-            wide::read_class(&mut decoder, GapTable::of(class.odds), &out.map, number, &mut out.bits)?;
-        }
+    out.bits.resize((units.len as usize).div_ceil(WORD), 0);
+    if needs_map(coder) {
+        out.map.fill(coder, units, &out.rows);
+        read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
+            wide::read_class(decoder, table, &out.map, number, bits)
+        })?;
+    } else {
+        let runs = class_runs(coder, units, &out.rows);
+        read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
+            let own = runs.get(usize::from(number)).map_or(&[][..], Vec::as_slice);
+            read_class(decoder, table, number, &mut ByRun::new(own), bits)
+        })?;
     }
     decoder.finish()
 }
 
+fn read_classes(
+    decoder: &mut Decoder<1>,
+    coder: &Coder,
+    bits: &mut [u64],
+    read: impl Fn(u8, &mut Decoder<1>, &GapTable, &mut [u64]) -> Result<()>,
+) -> Result<()> {
+    for (number, class) in (0u8..).zip(&coder.model.classes) {
+        if decoder.event(class.empty()) {
+            read(number, decoder, GapTable::of(class.odds), bits)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the kept units of one class of a map.
 #[inline(always)]
-pub(super) fn read_class<const WIDE: bool>(
+pub(super) fn read_class_of_map<const WIDE: bool>(
     decoder: &mut Decoder<1>,
     table: &GapTable,
     map: &ClassMap,
     class: u8,
     bits: &mut [u64],
 ) -> Result<()> {
+    read_class(decoder, table, class, &mut ByUnit::<WIDE>::new(map, class), bits)
+}
+
+#[inline(always)]
+fn read_class(
+    decoder: &mut Decoder<1>,
+    table: &GapTable,
+    class: u8,
+    walker: &mut impl Walker,
+    bits: &mut [u64],
+) -> Result<()> {
     let bad = |detail: &str| Err(Error::malformed("CLS-5", "mask", format!("class {class}: {detail}")));
-    let mut members = 0u64;
-    if table.inverted {
-        for (word, all) in bits.iter_mut().zip(map.words::<WIDE>(class)) {
-            *word |= all;
-            members = members.wrapping_add(all.count_ones().into());
-        }
-    }
-    let mut walker: Walker<WIDE> = Walker::new(map, class);
+    let members = if table.inverted { walker.set_all(bits) } else { 0 };
     let mut hits = 0u64;
     loop {
         let entry = decoder.entry(&table.table);

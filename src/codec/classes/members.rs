@@ -7,17 +7,6 @@
 /// Units that one word of members stands for.
 pub(crate) const WORD: usize = 64;
 
-/// Whether the wide form may be asked for.
-pub(crate) fn is_wide() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::is_x86_feature_detected!("avx2")
-        && std::is_x86_feature_detected!("popcnt")
-        && std::is_x86_feature_detected!("bmi1")
-        && std::is_x86_feature_detected!("bmi2");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
-}
-
 /// One bit for each of 64 units: whether it is of `class`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -94,6 +83,7 @@ fn slowly(chunk: &[u8; WORD], class: u8) -> u64 {
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+    use crate::cpu::is_wide;
 
     #[test]
     fn lowest_bits_go_one_by_one() {

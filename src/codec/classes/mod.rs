@@ -14,6 +14,7 @@ pub(crate) mod members;
 pub(crate) mod model;
 pub(crate) mod symbols;
 pub(crate) mod values;
+mod walker;
 mod wide;
 
 #[cfg(test)]

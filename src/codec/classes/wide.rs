@@ -6,10 +6,10 @@
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::mask;
-#[cfg(target_arch = "x86_64")]
-use crate::codec::classes::members::is_wide;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::is_wide;
 use crate::error::Result;
 
 /// [`ClassMap::fill`].
@@ -52,10 +52,10 @@ pub(super) fn read_class(
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
         fn wide(d: &mut Decoder<1>, table: &GapTable, map: &ClassMap, class: u8, bits: &mut [u64]) -> Result<()> {
-            mask::read_class::<true>(d, table, map, class, bits)
+            mask::read_class_of_map::<true>(d, table, map, class, bits)
         }
         // SAFETY: the processor was asked for what the function needs.
         return unsafe { wide(decoder, table, map, class, bits) };
     }
-    mask::read_class::<false>(decoder, table, map, class, bits)
+    mask::read_class_of_map::<false>(decoder, table, map, class, bits)
 }

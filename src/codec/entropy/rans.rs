@@ -64,6 +64,17 @@ impl Encoder {
     }
 }
 
+/// The state after an entry of `frequency` was read at `offset` from its start; takes a word where one is due.
+#[inline(always)]
+fn next_state(bytes: &[u8], at: &mut usize, state: u32, frequency: u32, offset: u32) -> u32 {
+    let x = frequency.wrapping_mul(state >> PRECISION).wrapping_add(offset);
+    // No branch: whether a word is due is as good as random, and a wrong guess costs more than the rest.
+    let word = bytes.get(*at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
+    let due = x < LOW;
+    *at = at.wrapping_add(usize::from(due) << 1);
+    std::hint::select_unpredictable(due, x << 16 | u32::from(u16::from_le_bytes(word)), x)
+}
+
 /// Takes symbols and raw bits out of a coded run.
 #[derive(Debug)]
 pub(crate) struct Decoder<'a, const N: usize> {
@@ -87,20 +98,13 @@ impl<'a, const N: usize> Decoder<'a, N> {
     }
 
     /// The next entry of a table.
-    #[inline]
+    #[inline(always)]
     pub fn entry(&mut self, table: &Table) -> u32 {
         let turn = self.turn;
         self.turn = if turn.wrapping_add(1) == N { 0 } else { turn.wrapping_add(1) };
         let Some(state) = self.states.get_mut(turn) else { return 0 };
         let slot = table.slot(*state & (TOTAL - 1));
-        let x = (slot >> 12 & 0xfff).wrapping_add(1).wrapping_mul(*state >> PRECISION).wrapping_add(slot & 0xfff);
-        *state = if x < LOW {
-            let word = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
-            self.at = self.at.wrapping_add(2);
-            x << 16 | u32::from(u16::from_le_bytes(word))
-        } else {
-            x
-        };
+        *state = next_state(self.bytes, &mut self.at, *state, (slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff);
         slot >> 24
     }
 
@@ -110,13 +114,7 @@ impl<'a, const N: usize> Decoder<'a, N> {
         let mut out = [0; N];
         for ((state, table), entry) in self.states.iter_mut().zip(tables).zip(&mut out) {
             let slot = table.slot(*state & (TOTAL - 1));
-            let x = (slot >> 12 & 0xfff).wrapping_add(1).wrapping_mul(*state >> PRECISION).wrapping_add(slot & 0xfff);
-            // No branch: whether a word is due is as good as random, and a wrong guess costs more than the rest.
-            let word = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
-            let due = x < LOW;
-            let filled = x << 16 | u32::from(u16::from_le_bytes(word));
-            *state = std::hint::select_unpredictable(due, filled, x);
-            self.at = self.at.wrapping_add(usize::from(due) << 1);
+            *state = next_state(self.bytes, &mut self.at, *state, (slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff);
             *entry = slot >> 24;
         }
         out
@@ -130,14 +128,7 @@ impl<'a, const N: usize> Decoder<'a, N> {
         let slot = *state & (TOTAL - 1);
         let happened = slot >= u32::from(no);
         let (start, frequency) = if happened { (u32::from(no), TOTAL.wrapping_sub(no.into())) } else { (0, no.into()) };
-        let x = frequency.wrapping_mul(*state >> PRECISION).wrapping_add(slot).wrapping_sub(start);
-        *state = if x < LOW {
-            let word = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<2>()).copied().unwrap_or_default();
-            self.at = self.at.wrapping_add(2);
-            x << 16 | u32::from(u16::from_le_bytes(word))
-        } else {
-            x
-        };
+        *state = next_state(self.bytes, &mut self.at, *state, frequency, slot.wrapping_sub(start));
         happened
     }
 

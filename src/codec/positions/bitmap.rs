@@ -19,6 +19,34 @@ pub(crate) fn encode(positions: &[u32], len: u32) -> Vec<u8> {
 
 /// Reads positions from all of `bytes`.
 pub(crate) fn decode(bytes: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> Result<()> {
+    check(bytes, kept, len)?;
+    out.reserve(kept as usize);
+    for (start, mut word) in (0u32..).step_by(64).zip(words_of(bytes)) {
+        while word != 0 {
+            out.push(start.saturating_add(word.trailing_zeros()));
+            word &= word.wrapping_sub(1);
+        }
+    }
+    Ok(())
+}
+
+/// Reads positions from all of `bytes`, as one bit each in words.
+pub(crate) fn words(bytes: &[u8], kept: u32, len: u32, out: &mut Vec<u64>) -> Result<()> {
+    check(bytes, kept, len)?;
+    out.clear();
+    out.extend(words_of(bytes));
+    Ok(())
+}
+
+/// Little-endian words, the last filled up with zeros.
+pub(crate) fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(8).map(|chunk| match chunk.first_chunk::<8>() {
+        Some(whole) => u64::from_le_bytes(*whole),
+        None => chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    })
+}
+
+fn check(bytes: &[u8], kept: u32, len: u32) -> Result<()> {
     let bad = |detail: String| Err(Error::malformed("MSK-4", "bitmap", detail));
     let expected = len.div_ceil(8) as usize;
     if bytes.len() != expected {
@@ -31,18 +59,6 @@ pub(crate) fn decode(bytes: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> R
     let used = len & 7;
     if used != 0 && bytes.last().is_some_and(|last| last >> used != 0) {
         return bad("has a bit set after its end".into());
-    }
-    out.reserve(kept as usize);
-    for (start, chunk) in (0u32..).step_by(64).zip(bytes.chunks(8)) {
-        let mut word = [0u8; 8];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        let mut word = u64::from_le_bytes(word);
-        while word != 0 {
-            out.push(start.saturating_add(word.trailing_zeros()));
-            word &= word.wrapping_sub(1);
-        }
     }
     Ok(())
 }

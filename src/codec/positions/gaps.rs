@@ -31,30 +31,29 @@ pub(crate) fn bounded_len(claimed: u64, kept: u32, len: u32) -> Result<usize> {
 
 /// Reads positions from all of `bytes`.
 pub(crate) fn decode(bytes: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> Result<()> {
-    let bad = |detail: String| Err(Error::malformed("MSK-5", "gaps", detail));
-    out.reserve(bytes.len().min(kept as usize));
-    let mut next = 0u64;
-    let mut skipping = false;
+    let bad = |rule, detail: String| Err(Error::malformed(rule, "gaps", detail));
+    if bytes.last().is_none_or(|last| *last == SKIP) {
+        return bad("MSK-5", "end before a position".into());
+    }
+    let found = bytes.iter().filter(|byte| **byte != SKIP).count();
+    if found != kept as usize {
+        return bad("MSK-2", format!("hold {found} positions, must hold {kept}"));
+    }
+    let all = bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().saturating_add(kept.into());
+    if all > u64::from(len) {
+        return bad("MSK-2", format!("lead to position {} of {len}", all.saturating_sub(1)));
+    }
+    // Counted and bounded above, so that nothing has to be asked here. A skip is written too, and then written over.
+    out.resize(found, 0);
+    let (mut next, mut n) = (0u32, 0usize);
     for byte in bytes {
-        next = next.saturating_add(u64::from(*byte));
-        skipping = *byte == SKIP;
-        if !skipping {
-            match u32::try_from(next) {
-                Ok(p) if p < len => out.push(p),
-                _ => {
-                    let detail = format!("lead to position {next} of {len}");
-                    return Err(Error::malformed("MSK-2", "gaps", detail));
-                }
-            }
-            next = next.saturating_add(1);
+        next = next.wrapping_add(u32::from(*byte));
+        if let Some(slot) = out.get_mut(n) {
+            *slot = next;
         }
-    }
-    if skipping || bytes.is_empty() {
-        return bad("end before a position".into());
-    }
-    if out.len() != kept as usize {
-        let detail = format!("hold {} positions, must hold {kept}", out.len());
-        return Err(Error::malformed("MSK-2", "gaps", detail));
+        let ends = *byte != SKIP;
+        next = next.wrapping_add(ends.into());
+        n = n.wrapping_add(ends.into());
     }
     Ok(())
 }

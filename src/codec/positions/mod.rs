@@ -60,6 +60,56 @@ pub(crate) fn encode(positions: &[u32], len: u32) -> (u8, Vec<u8>) {
 /// Reads exactly `kept` strictly ascending positions below `len` from all of `stored`. [MSK-2]
 pub(crate) fn decode(codec: u8, stored: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> Result<()> {
     out.clear();
+    check(codec, stored, kept, len)?;
+    match codec {
+        EMPTY => Ok(()),
+        ALL => {
+            out.extend(0..len);
+            Ok(())
+        }
+        BITMAP | BITMAP_ZSTD => bitmap::decode(&bitmap_bytes(codec, stored, len)?, kept, len, out),
+        _ => {
+            let bytes = unpacked(codec == GAPS_ZSTD, stored, |claimed| gaps::bounded_len(claimed, kept, len))?;
+            gaps::decode(&bytes, kept, len, out)
+        }
+    }
+}
+
+/// [`decode`] to one bit a position, in whole words; `listed` is a buffer.
+pub(crate) fn decode_bits(
+    codec: u8,
+    stored: &[u8],
+    kept: u32,
+    len: u32,
+    listed: &mut Vec<u32>,
+    out: &mut Vec<u64>,
+) -> Result<()> {
+    if matches!(codec, BITMAP | BITMAP_ZSTD) {
+        check(codec, stored, kept, len)?;
+        return bitmap::words(&bitmap_bytes(codec, stored, len)?, kept, len, out);
+    }
+    decode(codec, stored, kept, len, listed)?;
+    set_bits(listed, len, out);
+    Ok(())
+}
+
+/// Positions below `len` as one bit each; whole words.
+pub(crate) fn set_bits(positions: &[u32], len: u32, out: &mut Vec<u64>) {
+    out.clear();
+    out.resize((len as usize).div_ceil(64), 0);
+    for p in positions {
+        if let Some(word) = out.get_mut(*p as usize / 64) {
+            *word |= 1 << (p & 63);
+        }
+    }
+}
+
+fn bitmap_bytes(codec: u8, stored: &[u8], len: u32) -> Result<Cow<'_, [u8]>> {
+    unpacked(codec == BITMAP_ZSTD, stored, |_| Ok(len.div_ceil(8) as usize))
+}
+
+/// What can be said of a mask before it is decoded.
+fn check(codec: u8, stored: &[u8], kept: u32, len: u32) -> Result<()> {
     if codec > GAPS_ZSTD {
         return Err(Error::Unsupported { what: "mask codec".into(), found: codec.into(), known: GAPS_ZSTD.into() });
     }
@@ -81,19 +131,7 @@ pub(crate) fn decode(codec: u8, stored: &[u8], kept: u32, len: u32, out: &mut Ve
         EMPTY | ALL if !stored.is_empty() => {
             Err(Error::malformed("MSK-3", "mask", format!("has {} bytes, must have none", stored.len())))
         }
-        EMPTY => Ok(()),
-        ALL => {
-            out.extend(0..len);
-            Ok(())
-        }
-        BITMAP | BITMAP_ZSTD => {
-            let bytes = unpacked(codec == BITMAP_ZSTD, stored, |_| Ok(len.div_ceil(8) as usize))?;
-            bitmap::decode(&bytes, kept, len, out)
-        }
-        _ => {
-            let bytes = unpacked(codec == GAPS_ZSTD, stored, |claimed| gaps::bounded_len(claimed, kept, len))?;
-            gaps::decode(&bytes, kept, len, out)
-        }
+        _ => Ok(()),
     }
 }
 
@@ -128,6 +166,11 @@ mod tests {
                     {
                         decode(codec, &bytes, kept, len, &mut back).unwrap();
                         assert_eq!(back, positions);
+                        let (mut bits, mut set) = (Vec::new(), Vec::new());
+                        decode_bits(codec, &bytes, kept, len, &mut back, &mut bits).unwrap();
+                        set_bits(&positions, len, &mut set);
+                        assert_eq!(bits, set);
+                        assert!(decode_bits(codec, &bytes, kept - 1, len, &mut back, &mut bits).is_err());
                         assert!(decode(codec, &bytes, kept - 1, len, &mut back).is_err());
                         assert!(decode(codec, &bytes[..bytes.len() - 1], kept, len, &mut back).is_err());
                         let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::codec::classes::coder::Coder;
-use crate::codec::classes::map::ClassMap;
+use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::model::{Class, Model};
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::table::Table;
@@ -47,7 +47,7 @@ impl Stats {
         let n = coder.model.classes.len();
         self.classes.resize_with(n.max(self.classes.len()), Count::default);
         let mut map = ClassMap::default();
-        map.fill(coder, info, sample.start, sample.len, base, rows);
+        map.fill(coder, &Units { info, start: sample.start, len: sample.len, base }, rows);
         for (class, count) in map.histogram().iter().zip(&mut self.classes) {
             count.members += class;
         }

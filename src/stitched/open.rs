@@ -1,0 +1,53 @@
+//! From files to a model in one step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::checkpoint::{BaseCheck, Checkpoint};
+use crate::error::Result;
+use crate::model::identity::BaseIdentity;
+use crate::pack::OpenedPack;
+use crate::parallel::Workers;
+use crate::stitched::{Held, MergeOptions, StitchedModel};
+
+/// How a model is opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// How packs are merged.
+    pub merge: MergeOptions,
+    /// How much of the base is read to know it.
+    pub base_check: BaseCheck,
+    /// Threads and progress.
+    pub workers: Workers,
+}
+
+impl StitchedModel<'static> {
+    /// Opens packs, each with its weight, and puts each on what it was made for, as [`StitchedModel::chain`] does. The model owns
+    /// its base, which [`Checkpoint::map`] or [`Checkpoint::open`] gives. Of the packs, headers and manifests are read and
+    /// checked; every other byte is checked when it is first needed.
+    ///
+    /// Gives the base's digests besides, as far as `base_check` had them taken: what [`apply`](crate::apply()) asks for.
+    ///
+    /// # Errors
+    /// As [`OpenedPack::open`], [`Checkpoint::identity_with`] and [`StitchedModel::chain`].
+    pub fn open<P: AsRef<Path>>(
+        base: impl Into<Arc<Checkpoint>>,
+        packs: impl IntoIterator<Item = (P, f32)>,
+        options: &OpenOptions,
+    ) -> Result<(Self, BaseIdentity)> {
+        let base = base.into();
+        let open = |(path, weight): (P, f32)| Ok((OpenedPack::open(path)?.verify_as_read(), weight));
+        let packs = packs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        let first = packs.first().map(|(pack, _)| pack.manifest().base);
+        let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
+        // How packs follow each other shows only in the digest of the whole.
+        let check = match options.base_check {
+            BaseCheck::Touched if chained => BaseCheck::Full,
+            check => check,
+        };
+        let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
+        let identity = base.identity_with(check, &touched, &options.workers)?;
+        let model = Self::chain_on(Held::Owned(base), &identity, packs, &options.merge, &options.workers)?;
+        Ok((model, identity))
+    }
+}
