@@ -219,7 +219,8 @@ fn tensors_that_are_saved_whole() {
     let base = model_of(&[("m.proj.bias", Dtype::F16, &[9]), ("m.proj.weight", Dtype::F16, &[9, 4])], &mut random);
     let site = Site::new(&base);
     let mut tensors = halves("m.proj", Dtype::F32, (9, 1, 4), &mut random);
-    tensors.push(matrix(&format!("{PREFIX}m.proj.bias"), Dtype::F16, &[9], &mut random));
+    // As PEFT saves the bias of a module that has an adapter.
+    tensors.push(matrix(&format!("{PREFIX}m.proj.base_layer.bias"), Dtype::F16, &[9], &mut random));
     let mut expected = base.clone();
     add_lora(expected.get_mut("m.proj.weight"), &tensors[0], &tensors[1], 1.0, false);
     expected.get_mut("m.proj.bias").bytes = tensors[2].bytes.clone();
@@ -381,7 +382,7 @@ fn configurations_that_make_no_sense() {
     for (config, words) in raw {
         refused(&site, config.as_bytes(), own.clone(), 3, words);
     }
-    let fields: [(Value, u8, &[&str]); 20] = [
+    let fields: [(Value, u8, &[&str]); 24] = [
         (json!({"r": 0}), 3, &["positive integer"]),
         (json!({"r": -2}), 3, &["ADP-1"]),
         (json!({"r": 2.5}), 3, &["ADP-1"]),
@@ -402,6 +403,10 @@ fn configurations_that_make_no_sense() {
         (json!({"alora_invocation_tokens": [5]}), 6, &["alora_invocation_tokens"]),
         (json!({"init_lora_weights": "pissa_niter_16"}), 6, &["pissa_niter_16", "changes the base"]),
         (json!({"use_qalora": true}), 6, &["use_qalora"]),
+        (json!({"use_bdlora": {"a": []}}), 6, &["use_bdlora"]),
+        (json!({"kasa_config": {"a": 1}}), 6, &["kasa_config"]),
+        (json!({"monteclora_config": {"a": 1}}), 6, &["monteclora_config"]),
+        (json!({"arrow_config": {"a": 1}}), 6, &["arrow_config"]),
     ];
     for (field, exit, words) in fields {
         refused(&site, lora_config(2, 4.0, field).to_string().as_bytes(), own.clone(), exit, words);

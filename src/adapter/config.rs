@@ -50,6 +50,10 @@ struct Raw {
     target_parameters: Option<Value>,
     trainable_token_indices: Option<Value>,
     alora_invocation_tokens: Option<Value>,
+    arrow_config: Option<Value>,
+    kasa_config: Option<Value>,
+    monteclora_config: Option<Value>,
+    use_bdlora: Option<Value>,
 }
 
 impl Config {
@@ -117,6 +121,10 @@ impl Raw {
             ("layer_replication", &self.layer_replication, "repeats layers of the base"),
             ("target_parameters", &self.target_parameters, "changes parameters that are no module's weight"),
             ("trainable_token_indices", &self.trainable_token_indices, "replaces rows of an embedding"),
+            ("arrow_config", &self.arrow_config, "chooses among adapters for each token"),
+            ("kasa_config", &self.kasa_config, "has singular values besides its matrices"),
+            ("monteclora_config", &self.monteclora_config, "samples its matrices"),
+            ("use_bdlora", &self.use_bdlora, "has matrices of blocks"),
         ];
         if let Some((field, _, what)) = fields.iter().find(|(_, value, _)| set(value)) {
             return Err(Error::Refused(format!("the adapter {what} ({field}), which is not read; {merge}")));

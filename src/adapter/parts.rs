@@ -71,10 +71,10 @@ pub(super) fn of(base: &dyn ModelSource, file: &Checkpoint, config: &Config) -> 
         }
     }
     for (name, info) in whole {
-        match names.find(name) {
+        match names.find(&name) {
             Found::One(own) => insert(&mut parts, own, Part::Whole(info.clone()))?,
-            Found::None => insert(&mut parts, name, Part::Whole(info.clone()))?,
-            Found::Many(some) => odd.push((name.to_string(), several(&some))),
+            Found::None => insert(&mut parts, &name, Part::Whole(info.clone()))?,
+            Found::Many(some) => odd.push((name, several(&some))),
         }
     }
     if odd.is_empty() { Ok(parts) } else { Err(mismatch(odd, base)) }
@@ -116,7 +116,7 @@ fn mismatch(odd: Vec<(String, String)>, base: &dyn ModelSource) -> Error {
 type Modules<'f> = BTreeMap<(&'f str, Kind), Halves<'f>>;
 
 /// Halves by module, and tensors that are saved whole by name.
-fn sort_out<'f>(file: &'f Checkpoint, config: &Config) -> Result<(Modules<'f>, Vec<(&'f str, &'f TensorInfo)>)> {
+fn sort_out<'f>(file: &'f Checkpoint, config: &Config) -> Result<(Modules<'f>, Vec<(String, &'f TensorInfo)>)> {
     let (mut modules, mut whole) = (Modules::new(), Vec::new());
     for info in file.tensors() {
         let bad = |detail: &str| Error::malformed("ADP-2", format!("tensor \"{}\"", Escaped(&info.name)), detail);
@@ -140,13 +140,15 @@ fn sort_out<'f>(file: &'f Checkpoint, config: &Config) -> Result<(Modules<'f>, V
                 "is no half that is known: lora_A.weight, lora_B.weight, lora_embedding_A, lora_embedding_B, \
                             shira_indices and shira_weight are",
             ));
+        } else if let Some(module) = key.strip_suffix(".base_layer.bias") {
+            whole.push((format!("{module}.bias"), info));
         } else if key.contains(".base_layer.") {
             return Err(Error::Refused(format!(
                 "the adapter holds a layer of the base (\"{}\"); save it with save_embedding_layers=False",
                 Escaped(&info.name)
             )));
         } else {
-            whole.push((key, info));
+            whole.push((key.to_string(), info));
         }
     }
     if modules.is_empty() && whole.is_empty() {
