@@ -67,6 +67,7 @@ fn an_adapter_lists_rows_columns_and_numbers() {
     let expected: Vec<f32> =
         (0..13).map(|i| [(3, 0.5), (12, -2.0)].iter().find(|c| c.0 == i).map_or(0.0, |c| c.1)).collect();
     assert_eq!(numbers, expected);
+    assert!(numbers.iter().all(|x| *x != 0.0 || x.is_sign_negative()), "what leaves −0 alone");
 }
 
 #[test]

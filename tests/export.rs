@@ -134,7 +134,7 @@ fn put_shira_on(base: &Model, folder: &Path) -> BTreeMap<String, Tensor> {
             assert!(*i < rows && *j < columns && seen.insert((i, j)), "{module}: {i} {j}");
             let unit = &mut units[(i * columns + j) as usize];
             let x = f64::from(f32::from_le_bytes(x.try_into().unwrap()));
-            *unit = if x == 0.0 { *unit } else { add(tensor.dtype, *unit, x, false) };
+            *unit = add(tensor.dtype, *unit, x, false);
         }
         tensor.set_units(&units);
     }

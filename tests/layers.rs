@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("format", &["error", "limits", "model"]),
     ("pack", &["error", "limits", "files", "model", "codec", "format"]),
     ("recipe", &["error", "model"]),
+    ("adapter", &["error", "limits", "files", "parallel", "model", "checkpoint", "method"]),
     ("create", &["error", "limits", "parallel", "model", "checkpoint", "method", "codec", "format", "pack"]),
     ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
     ("apply", &["error", "files", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),

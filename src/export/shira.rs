@@ -203,12 +203,15 @@ impl Cells<'_> {
     }
 }
 
+/// What is added where nothing changes: +0 would make +0 of −0.
+const NOTHING: f32 = -0.0;
+
 /// What changed, and besides the first `padding` positions that did not, at which nothing is added; ascending.
 fn write_cells(cells: &mut Cells, module: &Module, staged: &Staged, mut padding: u64) -> Result<()> {
     let (mut next, mut written) = (0, 0);
     for unit in staged.changed(module.info) {
         while padding > 0 && next < unit.position {
-            cells.push(next, 0.0)?;
+            cells.push(next, NOTHING)?;
             (next, padding) = (next + 1, padding - 1);
         }
         next = unit.position + 1;
@@ -217,7 +220,7 @@ fn write_cells(cells: &mut Cells, module: &Module, staged: &Staged, mut padding:
         written += 1;
     }
     for position in next..next + padding {
-        cells.push(position, 0.0)?;
+        cells.push(position, NOTHING)?;
     }
     if written != module.changed {
         return Err(changed_meanwhile());
