@@ -15,10 +15,9 @@ pub struct Learned {
 #[derive(Debug, Clone)]
 pub(super) struct LearnedTensor {
     pub elements: u64,
-    /// Ascending.
-    pub positions: Vec<u64>,
-    /// The factor of |delta| in the score at each position; it is 1 at all others. [LRN-3]
-    pub factors: Vec<f32>,
+    /// The factors of |delta| in a score, by row and by column. [LRN-3]
+    pub rows: Vec<f32>,
+    pub columns: Vec<f32>,
     pub gain: f64,
 }
 
@@ -39,16 +38,15 @@ impl Learned {
 
     /// Scores of a run of elements that begins at `start` of a tensor.
     pub(super) fn scores(&self, name: &str, start: u64, deltas: &[f64]) -> Vec<f64> {
-        let mut out: Vec<f64> = deltas.iter().map(|d| d.abs()).collect();
-        let Some(tensor) = self.tensors.get(name) else { return out };
-        let first = tensor.positions.partition_point(|p| *p < start);
-        for (position, factor) in tensor.positions.iter().zip(&tensor.factors).skip(first) {
-            match out.get_mut((position - start) as usize) {
-                Some(score) => *score *= f64::from(*factor),
-                None => break,
-            }
-        }
-        out
+        let Some(tensor) = self.tensors.get(name) else { return vec![0.0; deltas.len()] };
+        let row_len = tensor.columns.len().max(1);
+        let score = |(i, delta): (usize, &f64)| {
+            let at = start as usize + i;
+            let row = tensor.rows.get(at / row_len).copied().unwrap_or(0.0);
+            let column = tensor.columns.get(at % row_len).copied().unwrap_or(0.0);
+            delta.abs() * f64::from(row) * f64::from(column)
+        };
+        deltas.iter().enumerate().map(score).collect()
     }
 
     /// The gain of a tensor.

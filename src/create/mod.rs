@@ -9,9 +9,11 @@ mod fit;
 mod gradient;
 mod learn;
 mod learned;
+mod lesson;
 mod localize;
 mod options;
 mod pairs;
+mod receiver;
 mod values;
 
 use std::io::BufWriter;
