@@ -41,30 +41,45 @@ pub struct How {
     lesson: Option<Lesson>,
 }
 
+/// A model on disk, or the folder of an adapter.
+#[derive(FromPyObject)]
+pub enum FineTuned {
+    Model(Py<Base>),
+    Adapter(PathBuf),
+}
+
 /// Makes a pack of what `fine_tuned` has and `base`, with the packs of `after` on it, has not.
 #[pyfunction]
 #[pyo3(signature = (base, fine_tuned, out, after, how, call))]
 pub fn create<'py>(
     py: Python<'py>,
     base: &Base,
-    fine_tuned: &Base,
+    fine_tuned: FineTuned,
     out: Option<PathBuf>,
     after: Merge,
     how: How,
     call: Call,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (base, fine_tuned) = (base.checkpoint.clone(), fine_tuned.checkpoint.clone());
+    let base = base.checkpoint.clone();
     let mut lesson = how.lesson.as_ref().map(Lesson::begin);
     let created = call.run(py, |workers| {
         let mut options = how.options(workers)?;
         let (after, check) = (after.parse()?, options.base_check);
         let mut make = |ground: &dyn ModelSource| {
+            let adapted;
+            let fine_tuned: &dyn ModelSource = match &fine_tuned {
+                FineTuned::Model(model) => &*model.get().checkpoint,
+                FineTuned::Adapter(folder) => {
+                    adapted = stitchpack::adapter::open(ground, folder)?;
+                    &adapted
+                }
+            };
             if let Some(lesson) = &mut lesson {
-                options = lesson.learn(ground, &*fine_tuned, &options)?;
+                options = lesson.learn(ground, fine_tuned, &options)?;
             }
             match &out {
-                Some(out) => stitchpack::create(ground, &*fine_tuned, out, &options),
-                None => stitchpack::create_dry(ground, &*fine_tuned, &options),
+                Some(out) => stitchpack::create(ground, fine_tuned, out, &options),
+                None => stitchpack::create_dry(ground, fine_tuned, &options),
             }
         };
         if after.is_empty() {

@@ -15,12 +15,11 @@ use crate::buffer::{Buffer, Memory};
 #[pyo3(from_item_all)]
 pub struct Lesson {
     gradient: Py<PyAny>,
-    evaluations: Option<u32>,
+    path: Option<u32>,
+    steps: Option<u32>,
     seed: Option<u64>,
-    score_rate: Option<f64>,
-    gain_rate: Option<f64>,
+    rate: Option<f64>,
     lambda_: Option<f64>,
-    shortlist: Option<u32>,
 }
 
 impl Lesson {
@@ -31,12 +30,11 @@ impl Lesson {
     fn options(&self) -> LearnOptions {
         let usual = LearnOptions::default();
         LearnOptions {
-            evaluations: self.evaluations.unwrap_or(usual.evaluations),
+            path: self.path.unwrap_or(usual.path),
+            steps: self.steps.unwrap_or(usual.steps),
             seed: self.seed.unwrap_or(usual.seed),
-            score_rate: self.score_rate.unwrap_or(usual.score_rate),
-            gain_rate: self.gain_rate.unwrap_or(usual.gain_rate),
+            rate: self.rate.unwrap_or(usual.rate),
             lambda: self.lambda_.unwrap_or(usual.lambda),
-            shortlist: self.shortlist.unwrap_or(usual.shortlist),
         }
     }
 }

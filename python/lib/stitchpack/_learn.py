@@ -16,15 +16,15 @@ class Batch(NamedTuple):
 
     seed: int
     step: int
-    """Number of this evaluation, from 0."""
+    """Number of the batch, from 0. One of them is asked for several times."""
     steps: int
-    """How many evaluations there will be."""
+    """How many batches there will be."""
 
 
 Arrays = Dict[str, "np.ndarray[Any, Any]"]
 Gradient = Callable[..., Tuple[float, Mapping[str, "np.ndarray[Any, Any]"]]]
 
-_OPTIONS = ("evaluations", "seed", "score_rate", "gain_rate", "lambda_", "shortlist")
+_OPTIONS = ("path", "steps", "seed", "rate", "lambda_")
 
 
 def lesson_of(gradient: Optional[Gradient], learn: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, final
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union, final
 
 VERSION: str
 
@@ -78,7 +78,7 @@ class Staged:
 
 def create(
     base: Base,
-    fine_tuned: Base,
+    fine_tuned: Union[Base, str],
     out: Optional[str],
     after: Dict[str, Any],
     how: Dict[str, Any],

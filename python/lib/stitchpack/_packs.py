@@ -129,6 +129,8 @@ def create(
 ) -> Created:
     """Makes a pack of the difference between a base and a fine-tuned model. With ``out=None`` nothing is written.
 
+    ``fine_tuned`` is a file, a folder, or the folder of a LoRA or SHiRA adapter as PEFT saves it.
+
     Nothing said means ``size="1%"``: the best pack for a share of the fine-tuned model's bytes, exact where that fits.
 
     size: a share such as ``"1%"``, or bytes: ``"20MB"``, ``2_000_000``.
@@ -149,7 +151,8 @@ def create(
     gradient: learn which positions to keep from a loss of your own: a function that gets the parameters, a dictionary of float32
         arrays by tensor name, and, where it takes two arguments, a :class:`Batch`; it gives the loss and a dictionary of
         gradients, float32 arrays by name. See :func:`stitchpack.torch.localize` for torch.
-    learn: how to learn, by name: ``evaluations``, ``seed``, ``score_rate``, ``gain_rate``, ``lambda_``, ``shortlist``.
+    learn: how to learn, by name: ``path`` (evaluations on the way from base to fine-tuned model), ``steps`` (evaluations for the
+        gains), ``seed``, ``rate``, ``lambda_``.
     effort: how hard to compress: ``fast``, ``default`` or ``small``.
     force: replace ``out`` if it exists.
     """
@@ -176,9 +179,13 @@ def create(
         "lesson": lesson_of(gradient, learn),
     }
     path = None if out is None else os.fspath(out)
-    models = base_of(base, mmap), base_of(fine_tuned, mmap)
-    made = _native.create(*models, path, merge_of(after), how, call_of(threads, progress))
+    tuned = os.fspath(fine_tuned) if _is_adapter(fine_tuned) else base_of(fine_tuned, mmap)
+    made = _native.create(base_of(base, mmap), tuned, path, merge_of(after), how, call_of(threads, progress))
     return Created(path=path, **made)
+
+
+def _is_adapter(model: BaseLike) -> bool:
+    return not isinstance(model, Base) and os.path.isfile(os.path.join(os.fspath(model), "adapter_config.json"))
 
 
 def _decimal(density: Union[str, float, None]) -> Optional[str]:
