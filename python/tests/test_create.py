@@ -11,7 +11,7 @@ WAYS = [
     ({"size": 4000}, ["--size", "4000"]),
     ({"size": "90%", "require_exact": True}, ["--size", "90%", "--require-exact"]),
     ({"density": 0.05}, ["--density", "5%"]),
-    ({"density": 1e-3, "values": "f32"}, ["--density", "0.001", "--values", "f32"]),
+    ({"density": 5e-5, "values": "f32"}, ["--density", "0.00005", "--values", "f32"]),
     ({"density": "10%", "values": "int8", "groups": "row"}, ["--density", "0.1", "--values", "int8", "--groups", "row"]),
     ({"density": 0.1, "scope": "tensor", "rescale": 2.5}, ["--density", "0.1", "--scope", "tensor", "--rescale", "2.5"]),
     ({"density": 0.1, "rescale": "l1", "effort": "small"}, ["--density", "0.1", "--rescale", "l1", "--effort", "small"]),
