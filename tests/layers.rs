@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("method", &["error", "parallel", "cpu", "model"]),
     ("codec", &["error", "cpu", "model"]),
     ("format", &["error", "limits", "model"]),
-    ("pack", &["error", "limits", "files", "model", "codec", "format"]),
+    ("pack", &["error", "limits", "files", "parallel", "model", "codec", "format"]),
     ("recipe", &["error", "model"]),
     ("adapter", &["error", "limits", "files", "parallel", "model", "checkpoint", "method"]),
     ("create", &["error", "limits", "parallel", "model", "checkpoint", "method", "codec", "format", "pack"]),

@@ -99,12 +99,13 @@ impl<'de> Visitor<'de> for Entries<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Parsed, A::Error> {
         use serde::de::Error as _;
-        let (mut metadata, mut entries, mut seen) = (None, Vec::new(), HashSet::new());
+        let twice = |name: &str| A::Error::custom(format!("the name \"{}\" stands twice", Escaped(name)));
+        let (mut metadata, mut entries) = (None, Vec::new());
         while let Some(name) = map.next_key::<String>()? {
-            if !seen.insert(name.clone()) {
-                return Err(A::Error::custom(format!("the name \"{}\" stands twice", Escaped(&name))));
-            }
             if name == "__metadata__" {
+                if metadata.is_some() {
+                    return Err(twice(&name));
+                }
                 metadata = Some(map.next_value::<UniqueMap>()?.0);
                 continue;
             }
@@ -112,6 +113,10 @@ impl<'de> Visitor<'de> for Entries<'_> {
                 return Err(A::Error::custom(format!("more than {} tensors", self.limits.tensors)));
             }
             entries.push((name, map.next_value::<StInfo>()?));
+        }
+        let mut seen = HashSet::with_capacity(entries.len());
+        if let Some((name, _)) = entries.iter().find(|(name, _)| !seen.insert(name.as_str())) {
+            return Err(twice(name));
         }
         Ok((metadata, entries))
     }

@@ -1,10 +1,10 @@
 //! Digests of a checkpoint's tensors: all, some, or those that a cache remembers. spec/guarantees.md, "The base".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
 use crate::checkpoint::cache;
-use crate::checkpoint::reader::Checkpoint;
+use crate::checkpoint::reader::{Checkpoint, Place};
 use crate::error::{Error, Result};
 use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::BaseIdentity;
@@ -56,11 +56,15 @@ impl Checkpoint {
         touched: &dyn Fn(&str) -> bool,
         workers: &Workers,
     ) -> Result<BaseIdentity> {
-        let mut known: BTreeMap<&str, Digest> = BTreeMap::new();
+        let mut known: HashMap<&str, Digest> = HashMap::new();
         if check == BaseCheck::Cached {
-            for file in &self.files {
-                let digests = cache::load(file.bytes.stamp(), file.order.len()).unwrap_or_default();
-                known.extend(file.order.iter().map(|t| t.name.as_str()).zip(digests));
+            let cached: Vec<_> = self.files.iter().map(|f| cache::load(f.bytes.stamp(), f.order.len())).collect();
+            if let Some(all) = cached.iter().cloned().collect::<Option<Vec<_>>>() {
+                let digest = |place: &Place| all.get(place.file)?.get(place.number).copied();
+                return Ok(BaseIdentity::new(self.places().map(|place| (place.info.clone(), digest(place)))));
+            }
+            for (file, digests) in self.files.iter().zip(cached) {
+                known.extend(file.order.iter().map(|t| t.name.as_str()).zip(digests.unwrap_or_default()));
             }
         }
         let wanted = |name: &str| !known.contains_key(name) && (check != BaseCheck::Touched || touched(name));

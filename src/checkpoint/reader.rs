@@ -21,7 +21,8 @@ pub struct Checkpoint {
     is_folder: bool,
     pub(crate) files: Vec<CheckpointFile>,
     pub(crate) index: Option<String>,
-    tensors: BTreeMap<String, Place>,
+    /// By name.
+    tensors: Vec<Place>,
 }
 
 /// One safetensors file.
@@ -41,6 +42,8 @@ pub(crate) struct CheckpointFile {
 pub(crate) struct Place {
     pub info: TensorInfo,
     pub file: usize,
+    /// Its place in the order of the file.
+    pub number: usize,
     /// From the start of the file.
     pub offset: u64,
 }
@@ -99,12 +102,12 @@ impl Checkpoint {
 
     /// All tensors, by name in byte order.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
-        self.tensors.values().map(|place| &place.info)
+        self.tensors.iter().map(|place| &place.info)
     }
 
     /// One tensor's dtype and shape.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(name).map(|place| &place.info)
+        find(&self.tensors, name).map(|place| &place.info)
     }
 
     /// Bytes of the weight files, headers included: the denominator of a pack's size.
@@ -123,7 +126,7 @@ impl Checkpoint {
     /// # Errors
     /// `InvalidInput` for an unknown name or a range past the end; `Io` where reading fails or the file was changed.
     pub fn bytes(&self, name: &str, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
-        let place = self.tensors.get(name);
+        let place = find(&self.tensors, name);
         let place = place.filter(|p| range.start <= range.end && range.end <= p.info.byte_len());
         let Some(place) = place else {
             let detail = format!("no bytes {range:?} of a tensor \"{}\"", Escaped(name));
@@ -162,8 +165,12 @@ impl Checkpoint {
     }
 
     fn file_of(&self, name: &str) -> Option<(&Place, &CheckpointFile)> {
-        let place = self.tensors.get(name)?;
+        let place = find(&self.tensors, name)?;
         Some((place, self.files.get(place.file)?))
+    }
+
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.tensors.iter()
     }
 
     pub(crate) fn at(&self, place: &Place, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
@@ -215,32 +222,40 @@ fn read_file(name: String, bytes: FileBytes, limits: &Limits) -> Result<Checkpoi
 }
 
 /// All tensors of all files; a name in two files is refused. [CKP-5]
-fn gather(files: &[CheckpointFile], limits: &Limits) -> Result<BTreeMap<String, Place>> {
-    let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
+fn gather(files: &[CheckpointFile], limits: &Limits) -> Result<Vec<Place>> {
+    let mut tensors = Vec::new();
     for (i, file) in files.iter().enumerate() {
         let mut offset = file.head.len() as u64;
-        for info in &file.order {
-            let place = Place { info: info.clone(), file: i, offset };
+        for (number, info) in file.order.iter().enumerate() {
+            tensors.push(Place { info: info.clone(), file: i, number, offset });
             offset += info.byte_len();
-            if let Some(other) = tensors.insert(info.name.clone(), place) {
-                let first = files.get(other.file).map_or("", |f| &f.name);
-                let detail = format!("is in both \"{}\" and \"{}\"", Escaped(first), Escaped(&file.name));
-                return Err(Error::malformed("CKP-5", format!("tensor \"{}\"", Escaped(&info.name)), detail));
-            }
         }
+    }
+    // Of equal names the one of the earlier file stays first.
+    tensors.sort_by(|a, b| a.info.name.cmp(&b.info.name));
+    let twice = tensors.windows(2).filter_map(|pair| match pair {
+        [a, b] if a.info.name == b.info.name => Some((a, b)),
+        _ => None,
+    });
+    if let Some((a, b)) = twice.min_by_key(|(_, b)| (b.file, b.offset)) {
+        let name_of = |place: &Place| files.get(place.file).map_or("", |f| &f.name);
+        let detail = format!("is in both \"{}\" and \"{}\"", Escaped(name_of(a)), Escaped(name_of(b)));
+        return Err(Error::malformed("CKP-5", format!("tensor \"{}\"", Escaped(&a.info.name)), detail));
     }
     Limits::check("number of tensors", tensors.len() as u64, limits.tensors)?;
     Ok(tensors)
 }
 
+/// The tensor of a name, among tensors in order of name.
+fn find<'t>(tensors: &'t [Place], name: &str) -> Option<&'t Place> {
+    let i = tensors.binary_search_by(|place| place.info.name.as_str().cmp(name)).ok()?;
+    tensors.get(i)
+}
+
 /// Every tensor that an index names is in the file that it names. [CKP-4]
-fn check_index(
-    map: &BTreeMap<String, String>,
-    tensors: &BTreeMap<String, Place>,
-    files: &[CheckpointFile],
-) -> Result<()> {
+fn check_index(map: &BTreeMap<String, String>, tensors: &[Place], files: &[CheckpointFile]) -> Result<()> {
     for (name, file) in map {
-        let found = tensors.get(name).and_then(|p| files.get(p.file)).map(|f| f.name.as_str());
+        let found = find(tensors, name).and_then(|p| files.get(p.file)).map(|f| f.name.as_str());
         if found != Some(file) {
             let detail = match found {
                 Some(other) => format!("is said to be in \"{}\", but is in \"{}\"", Escaped(file), Escaped(other)),

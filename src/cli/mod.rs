@@ -174,7 +174,11 @@ fn open_pack(path: &Path) -> Result<stitchpack::OpenedPack> {
 
 /// Opens packs whose sections are checked when they are read.
 fn open_packs(paths: &[std::path::PathBuf]) -> Result<Vec<VerifiedPack>> {
-    paths.iter().map(|p| Ok(open_pack(p)?.verify_as_read())).collect()
+    let paths: Vec<&Path> = paths.iter().map(std::path::PathBuf::as_path).collect();
+    if paths.contains(&Path::new("-")) {
+        return paths.into_iter().map(|p| Ok(open_pack(p)?.verify_as_read())).collect();
+    }
+    VerifiedPack::open_all(&paths, &Workers::default())
 }
 
 /// Opens the base of packs and checks that it is theirs, as far as they touch it.

@@ -5,6 +5,7 @@ use crate::format::manifest::{DeltaRow, MOST_PER_BYTE, Manifest, OwnDelta, Secti
 use crate::format::table;
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
+use crate::model::dtype::Dtype;
 use crate::model::filename::{is_foreign_weight, is_plain, is_safetensors};
 use crate::model::tensor::TensorInfo;
 
@@ -50,8 +51,10 @@ impl Manifest {
 
     fn check_tensors(&self, limits: &Limits) -> Result<()> {
         let mut previous: Option<&TensorRow> = None;
+        // One for all rows: of a hundred thousand, what is allocated for each is what it takes to open a pack.
+        let mut info = TensorInfo { name: String::new(), dtype: Dtype::U8, shape: Vec::new() };
         for (i, row) in self.tensors.iter().enumerate() {
-            let info = row.info()?;
+            row.info_into(&mut info)?;
             info.check(limits)?;
             let place = || format!("tensor \"{}\"", crate::error::Escaped(&row.name));
             if previous.is_some_and(|p| p.name >= row.name) {

@@ -1,7 +1,5 @@
 //! Which checkpoint this is, however it is sharded: spec/format.md, "Base identity".
 
-use std::collections::BTreeMap;
-
 use crate::model::digest::{Digest, Digester, Role};
 use crate::model::tensor::TensorInfo;
 
@@ -10,15 +8,17 @@ use crate::model::tensor::TensorInfo;
 /// Sorted by name, so that sharding and order in the files make no difference. [BAS-1]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseIdentity {
-    tensors: BTreeMap<String, (TensorInfo, Option<Digest>)>,
+    /// By name.
+    tensors: Vec<(TensorInfo, Option<Digest>)>,
     digest: Option<Digest>,
 }
 
 impl BaseIdentity {
     /// From tensors of distinct names. A tensor without a digest was not read; then the whole has none either.
     pub fn new(tensors: impl IntoIterator<Item = (TensorInfo, Option<Digest>)>) -> Self {
-        let tensors: BTreeMap<_, _> = tensors.into_iter().map(|(info, d)| (info.name.clone(), (info, d))).collect();
-        let whole: Option<Vec<_>> = tensors.values().map(|(info, d)| d.map(|d| (info, d))).collect();
+        let mut tensors: Vec<_> = tensors.into_iter().collect();
+        tensors.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        let whole: Option<Vec<_>> = tensors.iter().map(|(info, d)| d.map(|d| (info, d))).collect();
         let digest = whole.map(|rows| digest_of(rows.into_iter()));
         BaseIdentity { tensors, digest }
     }
@@ -30,12 +30,13 @@ impl BaseIdentity {
 
     /// What is known of a tensor.
     pub fn tensor(&self, name: &str) -> Option<(&TensorInfo, Option<Digest>)> {
-        self.tensors.get(name).map(|(info, d)| (info, *d))
+        let i = self.tensors.binary_search_by(|(info, _)| info.name.as_str().cmp(name)).ok()?;
+        self.tensors.get(i).map(|(info, d)| (info, *d))
     }
 
     /// All tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&TensorInfo, Option<Digest>)> {
-        self.tensors.values().map(|(info, d)| (info, *d))
+        self.tensors.iter().map(|(info, d)| (info, *d))
     }
 }
 

@@ -110,6 +110,10 @@ impl Body {
             DeltaRow::Own(_) => row,
             DeltaRow::SameAs(earlier) => earlier as usize,
         };
+        // Rows seldom share a delta, so that most often the number is the row's.
+        if let Some(own) = self.owns.get(target).filter(|own| own.row == target) {
+            return Some(own);
+        }
         let i = self.owns.binary_search_by_key(&target, |own| own.row).ok()?;
         self.owns.get(i)
     }

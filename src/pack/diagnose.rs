@@ -3,6 +3,7 @@
 use crate::error::{BaseMismatch, Error, Result};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
+use crate::model::tensor::TensorInfo;
 use crate::pack::body::{Body, Own};
 
 /// What was seen of one touched tensor in the base at hand.
@@ -17,17 +18,17 @@ enum Seen {
 
 /// Compares a pack's base with the checkpoint at hand. [BAS-2]
 pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
+    let whole = base.digest().map(|d| d.0);
+    if is_same(body, base) && whole.is_none_or(|d| d == body.manifest.base) {
+        return Ok(());
+    }
     let rows: Vec<(&str, Seen)> = (0..body.manifest.tensors.len())
         .filter_map(|row| Some((body.manifest.tensors.get(row)?.name.as_str(), body.own_of_row(row)?)))
         // A carried tensor replaces what the base has, so it is bound by the whole checkpoint only.
         .filter(|(_, own)| own.base.is_some())
-        .map(|(name, own)| (name, look(name, own, base)))
+        .map(|(name, own)| (name, look(base.tensor(name), own)))
         .collect();
     let differing: Vec<&(&str, Seen)> = rows.iter().filter(|(_, seen)| *seen != Seen::Same).collect();
-    let whole = base.digest().map(|d| d.0);
-    if differing.is_empty() && whole.is_none_or(|d| d == body.manifest.base) {
-        return Ok(());
-    }
     let (diagnosis, advice) = explain(&rows, base.digest());
     let tensors = differing.iter().take(5).map(|(name, seen)| (name.to_string(), words(seen))).collect();
     let mismatch = BaseMismatch {
@@ -42,8 +43,21 @@ pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
     body.locate(Err(Error::BaseMismatch(Box::new(mismatch))))
 }
 
-fn look(name: &str, own: &Own, base: &BaseIdentity) -> Seen {
-    let Some((info, digest)) = base.tensor(name) else { return Seen::Missing };
+/// Whether every tensor that the pack takes from a base is the same in this one. Both are in order of name.
+fn is_same(body: &Body, base: &BaseIdentity) -> bool {
+    let mut rest = base.tensors();
+    body.manifest.tensors.iter().enumerate().all(|(row, tensor)| match body.own_of_row(row) {
+        Some(own) if own.base.is_some() => {
+            let found = rest.find(|(info, _)| info.name >= tensor.name).filter(|(info, _)| info.name == tensor.name);
+            look(found, own) == Seen::Same
+        }
+        _ => true,
+    })
+}
+
+/// What is seen of a tensor that a delta is on.
+fn look(found: Option<(&TensorInfo, Option<Digest>)>, own: &Own) -> Seen {
+    let Some((info, digest)) = found else { return Seen::Missing };
     if info.shape != own.info.shape {
         return Seen::OtherShape(format!("shape {:?}, the pack has {:?}", info.shape, own.info.shape));
     }

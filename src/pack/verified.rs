@@ -1,5 +1,7 @@
 //! A pack of which nothing is believed before its digest was checked; it is not yet matched to a base.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::format::manifest::Manifest;
 use crate::model::delta::BlockDelta;
@@ -11,6 +13,8 @@ use crate::pack::body::{Body, Own};
 use crate::pack::bound::{BoundPack, DeltaBlocks};
 use crate::pack::content::{self, DeltaContent};
 use crate::pack::diagnose;
+use crate::pack::opened::OpenedPack;
+use crate::parallel::Workers;
 
 /// A pack from which no byte comes unchecked.
 #[derive(Debug)]
@@ -25,6 +29,23 @@ impl VerifiedPack {
 
     pub(crate) fn body(&self) -> &Body {
         &self.body
+    }
+
+    /// Opens packs, several at a time. Headers and manifests are read and checked, sections when they are read.
+    ///
+    /// # Errors
+    /// As [`OpenedPack::open`]; the first by order where several fail.
+    pub fn open_all(paths: &[&Path], workers: &Workers) -> Result<Vec<VerifiedPack>> {
+        let mut packs = Vec::with_capacity(paths.len());
+        let open = |i: usize| {
+            let path = paths.get(i).ok_or_else(|| Error::Internal("a pack without a path".into()))?;
+            Ok(OpenedPack::open(path)?.verify_as_read())
+        };
+        workers.in_order(paths.len(), open, |_, pack| {
+            packs.push(pack);
+            Ok(())
+        })?;
+        Ok(packs)
     }
 
     /// What the pack says it is.
@@ -114,7 +135,7 @@ impl VerifiedPack {
     }
 
     /// The file's path, where there is one.
-    pub fn path(&self) -> Option<&std::path::Path> {
+    pub fn path(&self) -> Option<&Path> {
         self.body.path()
     }
 

@@ -109,11 +109,12 @@ impl<'m> Iterator for Tensors<'m> {
     type Item = Result<Ready<'m>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() && !self.order.is_empty() {
-            if let Err(e) = self.make() {
-                self.order.clear();
-                return Some(Err(e));
-            }
+        if self.ready.is_empty()
+            && !self.order.is_empty()
+            && let Err(e) = self.make()
+        {
+            self.order.clear();
+            return Some(Err(e));
         }
         self.ready.pop_front().map(Ok)
     }

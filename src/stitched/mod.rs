@@ -185,23 +185,18 @@ impl<'a> StitchedModel<'a> {
 
     /// What has to be carried exactly: one pack only, at weight 1 and λ 1. [STI-5]
     fn check_exact_only(&self) -> Result<()> {
-        let mut seen: HashSet<&str> = HashSet::new();
-        let mut exact_only: HashSet<&str> = HashSet::new();
-        for (_, layer) in self.in_play() {
-            for delta in layer.pack.deltas() {
+        let layers: Vec<&Layer> = self.in_play().map(|(_, layer)| layer).collect();
+        for (i, layer) in layers.iter().enumerate() {
+            for delta in layer.pack.deltas().filter(|d| d.is_carried() || !d.info().dtype.is_float()) {
                 let name = delta.name();
-                let shared = !seen.insert(name);
-                if delta.is_carried() || !delta.info().dtype.is_float() {
-                    exact_only.insert(name);
-                    if layer.weight != 1.0 || self.lambda != 1.0 {
-                        return Err(Error::Refused(format!(
-                            "tensor \"{}\" ({}) can only be carried exactly, but weight or lambda is not 1",
-                            Escaped(name),
-                            delta.info().dtype
-                        )));
-                    }
+                if layer.weight != 1.0 || self.lambda != 1.0 {
+                    return Err(Error::Refused(format!(
+                        "tensor \"{}\" ({}) can only be carried exactly, but weight or lambda is not 1",
+                        Escaped(name),
+                        delta.info().dtype
+                    )));
                 }
-                if shared && exact_only.contains(name) {
+                if layers.iter().enumerate().any(|(j, other)| j != i && other.pack.delta(name).is_some()) {
                     return Err(Error::Refused(format!(
                         "tensor \"{}\" can only be carried exactly, but two packs change it",
                         Escaped(name)

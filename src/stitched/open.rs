@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::checkpoint::{BaseCheck, Checkpoint};
 use crate::error::Result;
 use crate::model::identity::BaseIdentity;
-use crate::pack::OpenedPack;
+use crate::pack::VerifiedPack;
 use crate::parallel::Workers;
 use crate::stitched::{Held, MergeOptions, StitchedModel};
 
@@ -36,8 +36,10 @@ impl StitchedModel<'static> {
         options: &OpenOptions,
     ) -> Result<(Self, BaseIdentity)> {
         let base = base.into();
-        let open = |(path, weight): (P, f32)| Ok((OpenedPack::open(path)?.verify_as_read(), weight));
-        let packs = packs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        let named: Vec<(P, f32)> = packs.into_iter().collect();
+        let paths: Vec<&Path> = named.iter().map(|(path, _)| path.as_ref()).collect();
+        let packs: Vec<_> = VerifiedPack::open_all(&paths, &options.workers)?;
+        let packs: Vec<_> = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight)).collect();
         let first = packs.first().map(|(pack, _)| pack.manifest().base);
         let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
         // How packs follow each other shows only in the digest of the whole.

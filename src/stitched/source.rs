@@ -10,7 +10,7 @@ use crate::model::identity::BaseIdentity;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
-use crate::stitched::{Buffers, StitchedModel};
+use crate::stitched::StitchedModel;
 
 impl StitchedModel<'_> {
     /// Which checkpoint this model is: `base` is what is known of the base, and the touched tensors are computed and digested.
@@ -55,7 +55,7 @@ impl TensorSource for StitchedModel<'_> {
         let reader = self.reader(name)?;
         let unit = reader.info().dtype.unit_bytes() as u64;
         let mut out = vec![0; reader.checked_len(start.saturating_mul(unit), len.saturating_mul(unit))?];
-        reader.read_into(start * unit, &mut out, &mut Buffers::default())?;
+        self.read_into(name, start * unit..(start + len) * unit, &mut out)?;
         Ok(Cow::Owned(out))
     }
 }

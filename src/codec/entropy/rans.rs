@@ -44,24 +44,61 @@ impl Encoder {
     /// The bytes, with symbols dealt in turn to `N` states.
     pub fn finish<const N: usize>(self) -> Vec<u8> {
         let mut states = [LOW; N];
-        let mut words: Vec<u16> = Vec::with_capacity(self.ranges.len());
-        for (i, (start, frequency)) in self.ranges.iter().enumerate().rev() {
-            let Some(state) = states.get_mut(i.checked_rem(N).unwrap_or(0)) else { continue };
-            let f = u32::from(*frequency);
-            if u64::from(*state) >= u64::from(f) << (32 - PRECISION) {
-                words.push(*state as u16);
-                *state >>= 16;
-            }
-            let (quotient, rest) = (state.checked_div(f).unwrap_or(0), state.checked_rem(f).unwrap_or(0));
-            *state = (quotient << PRECISION).wrapping_add(rest).wrapping_add(u32::from(*start));
+        // At most one word a symbol, the last first; filled from the end, so that they stand in the order of reading.
+        let mut words = vec![0u16; self.ranges.len()];
+        let mut free = words.len();
+        let (turns, rest) = self.ranges.as_chunks::<N>();
+        for (state, range) in states.iter_mut().zip(rest).rev() {
+            put_symbol(state, *range, &mut words, &mut free);
         }
+        for turn in turns.iter().rev() {
+            for (state, range) in states.iter_mut().zip(turn).rev() {
+                put_symbol(state, *range, &mut words, &mut free);
+            }
+        }
+        let words = words.get(free..).unwrap_or_default();
         let raw = self.bits.finish();
         let mut out = Vec::with_capacity(words.len().saturating_mul(2).saturating_add(raw.len()).saturating_add(8));
         states.iter().for_each(|s| out.extend(s.to_le_bytes()));
-        words.iter().rev().for_each(|w| out.extend(w.to_le_bytes()));
+        words.iter().for_each(|w| out.extend(w.to_le_bytes()));
         out.extend(raw);
         out
     }
+}
+
+/// ⌈2^44 / f⌉ by frequency: a division is the slowest thing that a processor does.
+static RECIPROCALS: [u64; TOTAL as usize + 1] = {
+    let mut all = [0; TOTAL as usize + 1];
+    let mut f = 1;
+    while f < all.len() {
+        all[f] = (1u64 << 44).div_ceil(f as u64);
+        f += 1;
+    }
+    all
+};
+
+/// ⌊x / f⌋ for a frequency f. What the reciprocal is too large by, less than f / f = 1 in 2^44, is multiplied by x < 2^32: the
+/// error stays below 2^-12, which is no more than 1 / f, and so reaches no whole number.
+#[inline(always)]
+fn divide(x: u32, f: u16) -> u32 {
+    let reciprocal = RECIPROCALS.get(usize::from(f)).copied().unwrap_or(0);
+    (u128::from(x).wrapping_mul(reciprocal.into()) >> 44) as u32
+}
+
+/// Puts a symbol under a state; the word that has to go before goes into the last free slot.
+#[inline(always)]
+fn put_symbol(state: &mut u32, (start, frequency): (u16, u16), words: &mut [u16], free: &mut usize) {
+    let due = u64::from(*state) >= u64::from(frequency) << (32 - PRECISION);
+    // Written whether it is due or not, as in reading.
+    let slot = free.wrapping_sub(1);
+    if let Some(word) = words.get_mut(slot) {
+        *word = *state as u16;
+    }
+    *free = std::hint::select_unpredictable(due, slot, *free);
+    let x = std::hint::select_unpredictable(due, *state >> 16, *state);
+    let quotient = divide(x, frequency);
+    let rest = x.wrapping_sub(quotient.wrapping_mul(frequency.into()));
+    *state = (quotient << PRECISION).wrapping_add(rest).wrapping_add(start.into());
 }
 
 /// The state after an entry of `frequency` was read at `offset` from its start; takes a word where one is due.
@@ -202,6 +239,18 @@ mod tests {
         assert!((one.len() as f64) < ideal * 1.002 + 8.0, "{} bytes, ideal {ideal}", one.len());
         round_trip::<1>(&[], &table);
         round_trip::<2>(&[4, 2, 100, 511, 0], &table);
+    }
+
+    #[test]
+    fn dividing_by_a_frequency_rounds_down() {
+        for f in 1..=TOTAL as u16 {
+            let around = |q: u64| [q * u64::from(f), (q * u64::from(f)).saturating_sub(1), q * u64::from(f) + 1];
+            let most = u64::from(u32::MAX) / u64::from(f);
+            let all = [0, 1, 2, most / 3, most / 2, most - 1, most].map(around);
+            for x in all.iter().flatten().chain(&[u64::from(u32::MAX)]).filter_map(|x| u32::try_from(*x).ok()) {
+                assert_eq!(divide(x, f), x / u32::from(f), "{x} / {f}");
+            }
+        }
     }
 
     #[test]
