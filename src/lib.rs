@@ -17,7 +17,8 @@
 //!
 //! [`create()`] makes a pack. [`OpenedPack`] → [`VerifiedPack`] → [`BoundPack`] are the states of trust in which one is read,
 //! each consuming the one before. [`StitchedModel`] is a base with packs on it, [`apply()`] writes it to disk, and [`Live`] swaps it
-//! for another in memory.
+//! for another in memory. [`adapter::open`] makes a fine-tuned model of a LoRA or SHiRA adapter, and [`export()`] writes what packs
+//! change for other programs.
 //!
 //! # Example
 //!

@@ -490,12 +490,17 @@ fn matrices_that_make_no_sense() {
     for (tensors, exit, words) in cases {
         refused(&site, config.as_bytes(), tensors, exit, words);
     }
-    // A rank larger than both sides buys nothing, and is not computed.
-    let config = lora_config(7, 4.0, json!({})).to_string();
-    refused(&site, config.as_bytes(), vec![a(&[7, 4]), b(&[6, 7])], 6, &["rank", "7", "6"]);
-    let config = lora_config(6, 4.0, json!({})).to_string();
-    let adapter = write_folder(&site.path("full"), config.as_bytes(), vec![a(&[6, 4]), b(&[6, 6])]);
-    through_a_pack(&site, &adapter, 1).unwrap();
+    // A rank larger than the weight has rows or columns buys nothing, and above 1024 it is not computed.
+    for (rank, taken) in [(7, true), (1024, true), (1025, false)] {
+        let config = lora_config(rank, 4.0, json!({})).to_string();
+        let tensors = vec![a(&[rank, 4]), b(&[6, rank])];
+        match taken {
+            true => {
+                drop(through_a_pack(&site, &write_folder(&site.path("full"), config.as_bytes(), tensors), 1).unwrap())
+            }
+            false => refused(&site, config.as_bytes(), tensors, 6, &["rank", "1025", "1024"]),
+        }
+    }
 }
 
 #[test]

@@ -209,7 +209,15 @@ fn linear_model(random: &mut Random) -> Model {
     let tensor = |(i, dtype): (usize, &Dtype)| {
         base_tensor(&format!("block.{i}.proj.weight"), *dtype, &[24, 20], Fill::Ordinary, random)
     };
-    Model::new(FLOATS.iter().filter(|d| **d != Dtype::F64).enumerate().map(tensor).collect())
+    let mut model = Model::new(FLOATS.iter().filter(|d| **d != Dtype::F64).enumerate().map(tensor).collect());
+    // A −0 first, which nothing that is added to an unchanged element may touch.
+    let signed = |t: &&mut Tensor| [Dtype::F32, Dtype::F16, Dtype::BF16].contains(&t.dtype);
+    for t in model.tensors.iter_mut().filter(signed) {
+        let mut units = t.units();
+        units[..4].fill(1 << (8 * unit_bytes(t.dtype) - 1));
+        t.set_units(&units);
+    }
+    model
 }
 
 #[test]

@@ -18,15 +18,19 @@ pub(super) struct LowRank {
     transposed: bool,
 }
 
-/// Rows and columns `from..to` of a matrix.
+/// A rank that is taken however small the weight is.
+const SMALL_RANK: u64 = 1024;
+
+/// Rows or columns of a matrix.
 type Window = std::ops::Range<u64>;
 
 impl LowRank {
     pub fn new(a: &TensorInfo, b: &TensorInfo, rank: u64, scale: f32, transposed: bool) -> Result<Self> {
         check_numbers(a)?;
         check_numbers(b)?;
-        let side = a.shape.get(1).max(b.shape.first()).copied().unwrap_or(0);
-        Limits::check("rank of an adapter's matrices", rank, side)?;
+        // So that a row of vectors is never larger than the weight itself, unless both are small.
+        let side = a.shape.get(1).min(b.shape.first()).copied().unwrap_or(0);
+        Limits::check("rank of an adapter's matrices", rank, side.max(SMALL_RANK))?;
         Ok(LowRank { a: a.clone(), b: b.clone(), rank: rank as usize, scale, transposed })
     }
 

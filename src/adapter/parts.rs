@@ -77,7 +77,7 @@ pub(super) fn of(base: &dyn ModelSource, file: &Checkpoint, config: &Config) -> 
             Found::Many(some) => odd.push((name, several(&some))),
         }
     }
-    if odd.is_empty() { Ok(parts) } else { Err(mismatch(odd, base)) }
+    if odd.is_empty() { Ok(parts) } else { Err(mismatch(odd, parts.len())) }
 }
 
 fn several(names: &[&str]) -> String {
@@ -99,15 +99,15 @@ fn insert(parts: &mut BTreeMap<String, Part>, name: &str, part: Part) -> Result<
     }
 }
 
-/// The adapter is of another base.
-fn mismatch(odd: Vec<(String, String)>, base: &dyn ModelSource) -> Error {
+/// The adapter is of another base: parts that do not fit, and how many do.
+fn mismatch(odd: Vec<(String, String)>, fitting: usize) -> Error {
     let differing = odd.len();
     Error::BaseMismatch(Box::new(BaseMismatch {
         diagnosis: "the adapter does not fit it".into(),
         advice: "give the base that the adapter was trained on".into(),
         tensors: odd.into_iter().take(5).collect(),
         differing,
-        touched: base.infos().len(),
+        touched: differing + fitting,
         expected: [0; 32],
         found: None,
     }))

@@ -50,7 +50,7 @@ pub struct Created {
     pub content: Digest,
     /// Bytes of the pack.
     pub pack_bytes: u64,
-    /// Bytes of the fine-tuned checkpoint's weight files.
+    /// Bytes of the fine-tuned checkpoint's weight files; of an adapter those of its base's.
     pub fine_tuned_bytes: u64,
     /// Tensors with a delta in the pack.
     pub touched: usize,
