@@ -32,7 +32,12 @@ def base(folder, rng):
 def adapter(folder, config, tensors):
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    tensors = {f"base_model.model.{n}": ("F32", list(t.shape), floats("F32", t)) if t.dtype == "f4" else ("I32", list(t.shape), t.astype("<i4").tobytes()) for n, t in tensors.items()}
+    tensors = {
+        f"base_model.model.{n}": ("F32", list(t.shape), floats("F32", t))
+        if t.dtype == "f4"
+        else ("I32", list(t.shape), t.astype("<i4").tobytes())
+        for n, t in tensors.items()
+    }
     save(folder / "adapter_model.safetensors", tensors)
     return folder
 

@@ -73,6 +73,9 @@ def test_chains(folder, rng):
         assert bytes_of(model) == weeks[3]
     stitchpack.apply(paths[0], packs, folder / "py.safetensors")
     assert load(folder / "py.safetensors") == weeks[3]
+    # How they follow each other shows only in all of the base, which is read then.
+    with stitchpack.open(paths[0], packs, base_check="touched") as model:
+        assert bytes_of(model) == weeks[3]
     with pytest.raises(stitchpack.BaseMismatch):
         stitchpack.open(paths[0], [packs[0], packs[2]])
 

@@ -53,7 +53,10 @@ def test_shira_is_a_folder(folder, rng):
     names = ["model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.up_proj.weight"]
     base = {n: rng.normal(0, 1, (32, 24)).astype("f4") for n in names}
     fine = {n: v + (rng.random(v.shape) < 0.05) * np.float32(0.5) for n, v in base.items()}
-    paths = [save(folder / f"{i}.safetensors", {n: ("F32", [32, 24], v.astype("<f4").tobytes()) for n, v in w.items()}) for i, w in enumerate((base, fine))]
+    paths = [
+        save(folder / f"{i}.safetensors", {n: ("F32", [32, 24], v.astype("<f4").tobytes()) for n, v in w.items()})
+        for i, w in enumerate((base, fine))
+    ]
     stitchpack.create(*paths, folder / "p.stitch", exact=True)
     done = stitchpack.export(paths[0], folder / "p.stitch", folder / "shira", format="shira")
     run("export", paths[0], folder / "p.stitch", "--format", "shira", "-o", folder / "cli")

@@ -6,7 +6,6 @@ import stitchpack
 from common import BITS, any_bits, changed, needs, numbers, save, tuned
 
 
-
 @pytest.fixture
 def exact(folder, rng):
     """A base with any bits, a pack that changes every other tensor, and the fine-tuned tensors."""
@@ -46,7 +45,10 @@ def test_what_safe_open_has(exact):
 
 
 def test_dtypes_are_what_they_say(folder):
-    tensors = {d: (d, [2], (np.array([1, 0]).astype(t)).tobytes()) for d, t in [("F32", "f4"), ("F16", "f2"), ("I64", "i8"), ("BOOL", "?"), ("C64", "c8"), ("U16", "u2")]}
+    tensors = {
+        d: (d, [2], (np.array([1, 0]).astype(t)).tobytes())
+        for d, t in [("F32", "f4"), ("F16", "f2"), ("I64", "i8"), ("BOOL", "?"), ("C64", "c8"), ("U16", "u2")]
+    }
     with stitchpack.open(save(folder / "b.safetensors", tensors)) as model:
         for name, kind in [("F32", "f4"), ("F16", "f2"), ("I64", "i8"), ("BOOL", "?"), ("C64", "c8"), ("U16", "u2")]:
             tensor = model.get_tensor(name)

@@ -178,7 +178,9 @@ def test_prefixes_and_names(tasks, folder):
     expected = st.state_dict(base, inside)
     assert raw(masked.bert.encoder.layer[0].output.dense.weight) == raw(expected["encoder.layer.0.output.dense.weight"])
     # A checkpoint of the model with the head, swapped in the bare model.
-    whole = save_module(folder / "masked.safetensors", bert(head=True), skip=("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"))
+    whole = save_module(
+        folder / "masked.safetensors", bert(head=True), skip=("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+    )
     bare = bert(head=True).bert
     st.Live(bare, whole)
     odd = torch.nn.ModuleDict({"model": bert()})

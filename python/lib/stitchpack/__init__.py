@@ -8,12 +8,15 @@
 wrong.
 """
 
+from ._apply import Applied, apply, lock
+from ._create import Created, create
+from ._export import Exported, export
 from ._inspection import Inspection, inspect
 from ._learn import Batch
 from ._model import StitchedModel, TensorSlice, load_file, open
 from ._native import VERSION as __version__
 from ._native import Base, Pack
-from ._packs import Applied, Created, Exported, Verified, apply, create, export, lock, verify
+from ._verify import Verified, verify
 from .errors import (
     BaseMismatch,
     DigestMismatch,
@@ -56,6 +59,7 @@ __all__ = [
     "TensorSlice",
     "Unsupported",
     "Verified",
+    "__version__",
     "apply",
     "create",
     "export",

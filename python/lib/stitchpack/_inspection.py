@@ -13,9 +13,7 @@ from ._native import Pack
 _MOST_TENSORS = 12
 
 
-def inspect(
-    pack: Union[PathLike, Pack], base: Optional[BaseLike] = None, *, mmap: bool = True, threads: int = 0
-) -> Inspection:
+def inspect(pack: Union[PathLike, Pack], base: Optional[BaseLike] = None, *, mmap: bool = True, threads: int = 0) -> Inspection:
     """Verifies a pack and looks at all of it. With the base also what is coded by what the base has is decoded and counted."""
     opened = None if base is None else base_of(base, mmap)
     return Inspection(json.loads(_native.inspect(pack_of(pack), opened, call_of(threads))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -80,7 +80,7 @@ class Live:
                 wrong.append(name)
         if wrong:
             what = "the base with the packs in held" if merge["packs"] else "the base"
-            raise Refused(f"{len(wrong)} tensors of the module do not hold {what}, the first \"{wrong[0]}\"; load it anew")
+            raise Refused(f'{len(wrong)} tensors of the module do not hold {what}, the first "{wrong[0]}"; load it anew')
 
     def stage(
         self, packs: Packs, *, threads: Optional[int] = None, progress: Optional[Progress] = None, **merge: Any
@@ -93,7 +93,9 @@ class Live:
         staged = Staged(self._base, merge_of(packs, **merge), call)
         missing = [name for name in staged.names() if name not in self._tensors]
         if missing:
-            raise Refused(f"the packs touch \"{missing[0]}\" and {len(missing) - 1} others that the module does not have; map them with names")
+            raise Refused(
+                f'the packs touch "{missing[0]}" and {len(missing) - 1} others that the module does not have; map them with names'
+            )
         self._check_tied(staged)
         return StagedPacks(staged, self)
 

@@ -9,13 +9,13 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
+from ._create import create
 from ._dtypes import import_torch
 from ._learn import Arrays, Batch
 from ._live import Names, renamer
 from ._merge import BaseLike, PathLike, base_of
 from ._model import open as open_model
 from ._native import Pack
-from ._packs import create
 from .errors import InvalidInput
 
 Loss = Callable[[Any, Any], Any]

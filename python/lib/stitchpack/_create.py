@@ -1,17 +1,16 @@
-"""Packs: made, checked, and written onto their base."""
+"""Packs made of a base and a fine-tuned model."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from . import _native
 from ._learn import Gradient, lesson_of
-from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of, pack_of
-from ._native import Base, Model, Pack
+from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of
+from ._native import Base
 from .errors import InvalidInput
 
 
@@ -47,53 +46,6 @@ class Created:
     def size_share(self) -> float:
         """Bytes of the pack for each of the fine-tuned model's."""
         return self.pack_bytes / max(self.fine_tuned_bytes, 1)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What was written."""
-
-    path: Optional[str]
-    """None where only the digest was computed."""
-    nbytes: int
-    """Bytes of the weight files."""
-    touched_tensors: int
-    checked: bool
-    """Whether the result was compared with one that was recorded or expected."""
-    recipe: Dict[str, Any]
-    """Base, packs, rule and result: what ``stitch.json`` has in it."""
-
-    @property
-    def result(self) -> str:
-        """The digest of the merged model."""
-        return str(self.recipe["result"])
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written for another program."""
-
-    path: str
-    nbytes: int
-    tensors: int
-    changed: int
-    """Positions that were written."""
-    whole: List[str]
-    """Tensors that were written whole."""
-    base: Optional[str]
-    result: Optional[str]
-    """Digest of the model that the change leads to, where all of the base was read."""
-    rank: Optional[int]
-    """SHiRA's r."""
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What is true of a pack, and what nobody can know from it."""
-
-    id: str
-    proved: List[str] = field(default_factory=list)
-    not_proved: List[str] = field(default_factory=list)
 
 
 def create(
@@ -196,116 +148,3 @@ def _decimal(density: Union[str, float, None]) -> Optional[str]:
         return format(Decimal(repr(float(density))), "f")
     except (TypeError, ValueError, ArithmeticError):
         raise InvalidInput(f"density {density!r} is no number") from None
-
-
-def apply(
-    base: BaseLike,
-    packs: Packs,
-    out: PathLike,
-    *,
-    check: bool = False,
-    expect: Optional[str] = None,
-    force: bool = False,
-    threads: int = 0,
-    progress: Optional[Progress] = None,
-    mmap: bool = True,
-    **merge: Any,
-) -> Applied:
-    """Writes a base with packs on it: one file where ``out`` ends in ``.safetensors``, a model folder otherwise.
-
-    check: fail unless the result is the one that the pack recorded (one pack, applied as it was made).
-    expect: fail unless the result has this digest.
-    force: replace ``out`` if it exists.
-    weights, overlap, lambda_, gain, base_check: as for :func:`stitchpack.open`.
-    """
-    return _apply(base, packs, os.fspath(out), check, expect, force, mmap, merge, call_of(threads, progress))
-
-
-def lock(
-    base: BaseLike,
-    packs: Packs,
-    *,
-    expect: Optional[str] = None,
-    threads: int = 0,
-    progress: Optional[Progress] = None,
-    mmap: bool = True,
-    **merge: Any,
-) -> Applied:
-    """Computes what :func:`apply` would write, and writes nothing: the recipe, with the digest of the result."""
-    return _apply(base, packs, None, False, expect, False, mmap, merge, call_of(threads, progress))
-
-
-def _apply(
-    base: BaseLike,
-    packs: Packs,
-    out: Optional[str],
-    check: bool,
-    expect: Optional[str],
-    force: bool,
-    mmap: bool,
-    merge: Dict[str, Any],
-    call: Dict[str, Any],
-) -> Applied:
-    merged = merge_of(packs, **merge)
-    if not merged["packs"]:
-        raise InvalidInput("name at least one pack")
-    model = Model(base_of(base, mmap), merged, call)
-    done = model.apply(out, check, expect, force, call)
-    recipe = json.loads(done["recipe"])
-    return Applied(out, done["nbytes"], done["touched"], done["checked"], recipe)
-
-
-def export(
-    base: BaseLike,
-    packs: Packs,
-    out: PathLike,
-    *,
-    format: str,
-    force: bool = False,
-    threads: int = 0,
-    progress: Optional[Progress] = None,
-    mmap: bool = True,
-    **merge: Any,
-) -> Exported:
-    """Writes what packs change in a form that other programs read.
-
-    format: ``weight-patch`` (positions and new values), ``safetensors-delta`` (positions and numbers to add), or ``shira`` (a
-        folder that PEFT loads as a SHiRA adapter).
-    weights, overlap, lambda_, gain, base_check: as for :func:`stitchpack.open`.
-    """
-    merged, call = merge_of(packs, **merge), call_of(threads, progress)
-    path = os.fspath(out)
-    return Exported(path=path, **Model(base_of(base, mmap), merged, call).export(path, format, force, call))
-
-
-def verify(
-    pack: Union[PathLike, Pack],
-    base: Optional[BaseLike] = None,
-    *,
-    expect_id: Optional[str] = None,
-    base_check: str = "full",
-    mmap: bool = True,
-    threads: int = 0,
-    progress: Optional[Progress] = None,
-) -> Verified:
-    """Checks every digest of a pack, decodes what is in it, and, with a base, checks that it is the pack's.
-
-    Raises what is wrong; what it gives says what was proved and what was not.
-    """
-    pack = pack_of(pack)
-    opened = None if base is None else base_of(base, mmap)
-    decoded = _native.verify(pack, opened, base_check, expect_id, call_of(threads, progress))
-    proved = ["integrity: every byte is under a digest that matches" + (", and everything decodes" if decoded else "")]
-    if expect_id is not None:
-        proved.append("identity: the id is the expected one")
-    if base is not None:
-        part = "the touched tensors of the base are the right ones" if base_check == "touched" else "the base is the right one, whole"
-        proved.append(f"base: {part}")
-    not_proved = ["harmlessness: a verified pack can still hold a bad model"]
-    if not decoded:
-        not_proved.insert(0, "content: it is coded by what the base has; give the base to decode it")
-    if base is None:
-        not_proved.insert(0, "base: none was given")
-    if expect_id is None:
-        not_proved.insert(0, "origin: compare the id with one from a source you trust (expect_id)")
-    return Verified(pack.id, proved, not_proved)
