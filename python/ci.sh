@@ -30,7 +30,7 @@ fresh_venv() {
 install() { "$1" -m pip install --quiet --disable-pip-version-check "${@:2}"; }
 
 mkdir -p "$venvs"
-cargo=(--manifest-path python/Cargo.toml --locked)
+cargo=(--manifest-path python/Cargo.toml)
 
 stage "format and clippy"
 cargo fmt --manifest-path python/Cargo.toml --check

@@ -1,5 +1,6 @@
 //! A pack as Python holds it: what its manifest says, and where its bytes are.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
@@ -64,8 +65,8 @@ impl Pack {
 
     /// A pack in memory.
     #[staticmethod]
-    fn from_bytes(py: Python<'_>, data: Vec<u8>) -> PyResult<Self> {
-        Pack::of(py, Bytes::Memory(data))
+    fn from_bytes(py: Python<'_>, data: Cow<'_, [u8]>) -> PyResult<Self> {
+        Pack::of(py, Bytes::Memory(data.into_owned()))
     }
 
     #[getter]
@@ -148,8 +149,8 @@ impl Pack {
 
     /// Opens what was pickled, and refuses another pack in its place.
     #[staticmethod]
-    fn _restore(py: Python<'_>, path: Option<PathBuf>, data: Vec<u8>, id: &str) -> PyResult<Self> {
-        let pack = Pack::of(py, path.map_or(Bytes::Memory(data), Bytes::File))?;
+    fn _restore(py: Python<'_>, path: Option<PathBuf>, data: Cow<'_, [u8]>, id: &str) -> PyResult<Self> {
+        let pack = Pack::of(py, path.map_or_else(|| Bytes::Memory(data.into_owned()), Bytes::File))?;
         if pack.id() == id {
             return Ok(pack);
         }

@@ -189,6 +189,7 @@ def test_packs_are_named_in_many_ways(lossy, folder):
     b, p = lossy
     pack = stitchpack.Pack(p)
     memory = stitchpack.Pack.from_bytes(p.read_bytes())
+    assert stitchpack.Pack.from_bytes(bytearray(p.read_bytes())).id == pack.id
     assert pack.id == memory.id and memory.path is None and pack.path == p
     base = stitchpack.Base(b)
 
