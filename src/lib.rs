@@ -17,7 +17,8 @@
 //!
 //! [`create()`] makes a pack. [`OpenedPack`] → [`VerifiedPack`] → [`BoundPack`] are the states of trust in which one is read,
 //! each consuming the one before. [`StitchedModel`] is a base with packs on it, [`apply()`] writes it to disk, and [`Live`] swaps it
-//! for another in memory.
+//! for another in memory. [`adapter::open`] makes a fine-tuned model of a LoRA or SHiRA adapter, and [`export()`] writes what packs
+//! change for other programs.
 //!
 //! # Example
 //!
@@ -47,6 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod adapter;
 pub mod apply;
 pub mod checkpoint;
 mod codec;
@@ -54,6 +56,7 @@ mod cpu;
 pub mod create;
 pub mod diff;
 pub mod error;
+pub mod export;
 mod files;
 pub mod format;
 #[doc(hidden)]
@@ -73,6 +76,7 @@ pub use apply::{Applied, ApplyOptions, apply, lock};
 pub use checkpoint::Checkpoint;
 pub use create::{CreateOptions, Created, create, create_dry};
 pub use error::{Error, Result};
+pub use export::{ExportOptions, Exported, export};
 pub use limits::Limits;
 pub use live::Live;
 pub use pack::{BoundPack, OpenedPack, VerifiedPack};

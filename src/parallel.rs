@@ -63,7 +63,7 @@ impl Workers {
         &*self.progress
     }
 
-    fn check_cancelled(&self) -> Result<()> {
+    pub(crate) fn check_cancelled(&self) -> Result<()> {
         if self.progress.cancelled() { Err(Error::Interrupted) } else { Ok(()) }
     }
 

@@ -4,15 +4,18 @@ use std::error::Error;
 use std::path::Path;
 
 use crate::checkpoint::{self, Tensors};
+use crate::few::Few;
 use crate::linear::Linear;
 use crate::network::Trunk;
 use crate::table::Row;
 use crate::tasks::{Rows, TASKS};
 use crate::{dense, packs, train};
 
-/// A head that stays outside the checkpoint, and the rows it is tested on.
+/// A head that stays outside the checkpoint, a few rows to learn a pack from, and the rows it is tested on.
 pub struct Exam {
     pub head: Linear,
+    /// Without labels.
+    pub few: Vec<f32>,
     pub test: Rows,
 }
 
@@ -20,6 +23,13 @@ impl Exam {
     /// Percent that the trunk in a checkpoint folder gets right.
     fn score(&self, folder: &Path) -> Result<f64, Box<dyn Error>> {
         self.score_tensors(&checkpoint::read(folder)?)
+    }
+
+    /// Percent that a pack gets right whose positions and gains were learned from the few rows.
+    fn learned(&self, folder: &Path, task: &str) -> Result<f64, Box<dyn Error>> {
+        let few = Few::new(&folder.join(task), &self.head, &self.few)?;
+        packs::learn(folder, task, &few)?;
+        self.score(&packs::stitch(folder, &[&packs::learned(task)])?)
     }
 
     fn score_tensors(&self, tensors: &Tensors) -> Result<f64, Box<dyn Error>> {
@@ -46,6 +56,7 @@ pub fn take(folder: &Path, exams: &[Exam]) -> Result<Vec<Row>, Box<dyn Error>> {
             base: exam.score_tensors(&base)?,
             fine_tuned: exam.score(&folder.join(name))?,
             alone: exam.score(&packs::stitch(folder, &[name])?)?,
+            learned: exam.learned(folder, name)?,
             pairs: pairs / (names.len() - 1) as f64,
             stitched: exam.score(&all)?,
             averaging: exam.score_tensors(&averaging)?,

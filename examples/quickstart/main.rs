@@ -3,12 +3,13 @@
 //!
 //! Run it with `cargo run --release --example quickstart [FOLDER]`. It takes a
 //! few seconds on one core and writes to `target/quickstart` unless told otherwise.
-//! The library at work is in `packs.rs`; the rest is training and measuring.
+//! The library at work is in `packs.rs` and `few.rs`; the rest is training and measuring.
 
 mod checkpoint;
 mod dense;
 mod digits;
 mod exam;
+mod few;
 mod linear;
 mod network;
 mod optimiser;
@@ -63,8 +64,9 @@ fn train_all(folder: &Path) -> Result<Vec<Exam>, Box<dyn Error>> {
         let head = train::head(&base, &rows, &mut rng);
         let tuned = train::fine_tune(&base, &head, &rows, &mut rng);
         checkpoint::write(&folder.join(task.name), &tuned.to_tensors())?;
+        let few = rows.select(&(0..few::ROWS).collect::<Vec<_>>()).inputs;
         let test = task.rows(&digits.test);
-        exams.push(Exam { head, test });
+        exams.push(Exam { head, few, test });
     }
     Ok(exams)
 }

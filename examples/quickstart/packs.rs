@@ -4,8 +4,10 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use stitchpack::create::{Lossy, Method};
+use stitchpack::create::{Batch, LearnOptions, Lossy, Method, Parameter};
 use stitchpack::{ApplyOptions, Checkpoint, CreateOptions, Layer, MergeOptions, OpenedPack, StitchedModel, Workers};
+
+use crate::few::Few;
 
 /// Share of the weights that a pack keeps; the other choices are the defaults.
 pub const DENSITY: &str = "5%";
@@ -30,10 +32,25 @@ pub fn make(folder: &Path, task: &str) -> Result<Sizes, Box<dyn Error>> {
     fs::create_dir_all(folder.join("packs"))?;
     let base = Checkpoint::open(folder.join("base"))?;
     let fine_tuned = Checkpoint::open(folder.join(task))?;
-    let method = Method::Lossy(Lossy { density: DENSITY.parse()?, ..Lossy::default() });
-    let pack = create(&base, &fine_tuned, &path(folder, task), method)?;
+    let pack = create(&base, &fine_tuned, &path(folder, task), lossy()?)?;
     let exact = create(&base, &fine_tuned, &path(folder, &exact(task)), Method::Exact)?;
     Ok(Sizes { model: fine_tuned.file_bytes(), pack, exact })
+}
+
+/// Makes a pack as small as the lossy one, with positions and gains learned from a few rows.
+pub fn learn(folder: &Path, task: &str, few: &Few) -> Result<(), Box<dyn Error>> {
+    let base = Checkpoint::open(folder.join("base"))?;
+    let fine_tuned = Checkpoint::open(folder.join(task))?;
+    let options = CreateOptions { method: lossy()?, force: true, ..CreateOptions::default() };
+    let mut gradient = |batch: Batch, parameters: &mut [Parameter<'_>]| few.evaluate(batch, parameters);
+    let options = stitchpack::create::learn(&base, &fine_tuned, &mut gradient, &options, &LearnOptions::default())?;
+    stitchpack::create(&base, &fine_tuned, &path(folder, &learned(task)), &options)?;
+    Ok(())
+}
+
+/// What is kept of a fine-tune.
+fn lossy() -> stitchpack::Result<Method> {
+    Ok(Method::Lossy(Lossy { density: DENSITY.parse()?, ..Lossy::default() }))
 }
 
 /// Writes one pack and gives its size.
@@ -69,6 +86,11 @@ pub fn check_exact(folder: &Path, task: &str) -> Result<(), Box<dyn Error>> {
         return Err(format!("the exact pack of {task} does not give back the fine-tuned file").into());
     }
     Ok(())
+}
+
+/// What the learned pack of a task is called.
+pub fn learned(task: &str) -> String {
+    format!("{task}.learned")
 }
 
 /// What the exact pack of a task is called.

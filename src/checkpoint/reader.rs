@@ -115,6 +115,12 @@ impl Checkpoint {
         self.files.iter().map(|f| f.bytes.len()).sum()
     }
 
+    /// What the files say of themselves in `__metadata__`, file after file.
+    pub fn metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.files.iter().filter_map(|f| f.metadata.as_ref()).flatten();
+        all.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// A range of a tensor's bytes, counted from its start: borrowed where the file is mapped.
     ///
     /// # Errors

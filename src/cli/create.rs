@@ -16,7 +16,8 @@ use super::say::{Say, count, names, percent, size};
 pub struct Args {
     /// The base: a .safetensors file or a Hugging Face folder
     base: PathBuf,
-    /// The fine-tuned model: a file or folder; it may be sharded in another way
+    /// The fine-tuned model: a file or folder, which may be sharded in another way; or the folder of a LoRA or SHiRA adapter as
+    /// PEFT saves it (adapter_config.json), which stands for the base with the adapter on it
     fine_tuned: PathBuf,
     /// Where to write the pack
     #[arg(short, long, value_name = "PACK", required_unless_present = "dry_run")]
@@ -103,7 +104,7 @@ pub struct Tensors {
 }
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
-    let (base, fine_tuned) = (global.checkpoint(&args.base)?, global.checkpoint(&args.fine_tuned)?);
+    let base = global.checkpoint(&args.base)?;
     let base_check = args.how.base_check()?;
     let options = CreateOptions {
         method: method(&args.how, global)?,
@@ -122,9 +123,13 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     };
     let after = if args.after.is_empty() { None } else { Some(chain(&base, &args.after, base_check, global)?) };
     let ground: &dyn ModelSource = after.as_ref().map_or(&base, |model| model);
+    let fine_tuned: Box<dyn ModelSource> = match stitchpack::adapter::is_adapter(&args.fine_tuned) {
+        true => Box::new(stitchpack::adapter::open(ground, &args.fine_tuned)?),
+        false => Box::new(global.checkpoint(&args.fine_tuned)?),
+    };
     let created = match (&args.output, args.dry_run) {
-        (Some(out), false) => stitchpack::create(ground, &fine_tuned, out, &options)?,
-        _ => stitchpack::create_dry(ground, &fine_tuned, &options)?,
+        (Some(out), false) => stitchpack::create(ground, &*fine_tuned, out, &options)?,
+        _ => stitchpack::create_dry(ground, &*fine_tuned, &options)?,
     };
     drop(options);
     report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, say);

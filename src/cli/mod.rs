@@ -3,6 +3,7 @@
 mod apply;
 mod create;
 mod diff;
+mod export;
 mod fold;
 mod inspect;
 mod inspect_html;
@@ -63,6 +64,7 @@ enum Command {
     Apply(apply::Args),
     Lock(apply::LockArgs),
     Fold(fold::Args),
+    Export(export::Args),
     Overlap(overlap::Args),
     Diff(diff::Args),
     /// Print shell completions
@@ -122,6 +124,7 @@ fn run(command: Command, global: &Global, say: &Say) -> Result<()> {
         Command::Apply(args) => apply::run(args, global, say),
         Command::Lock(args) => apply::run_lock(args, global, say),
         Command::Fold(args) => fold::run(args, global, say),
+        Command::Export(args) => export::run(args, global, say),
         Command::Overlap(args) => overlap::run(args, global, say),
         Command::Diff(args) => diff::run(args, global, say),
         Command::Completions { shell } => {

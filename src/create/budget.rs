@@ -176,9 +176,10 @@ impl Search<'_> {
 
     fn with(&self, kind: ValueKind, kept: u64) -> Result<CreateOptions> {
         let n = self.prepared.pairs.candidates().max(1);
-        let rescale = self.budget.lossy.rescale.or(Some(Rescale::Balanced));
+        let lossy = &self.budget.lossy;
+        let rescale = lossy.rescale.or((!lossy.localizer.is_learned()).then_some(Rescale::Balanced));
         let density = Density::new(kept.min(n), n)?;
-        let lossy = Lossy { density, values: kind, rescale, ..self.budget.lossy.clone() };
+        let lossy = Lossy { density, values: kind, rescale, ..lossy.clone() };
         Ok(CreateOptions { method: Method::Lossy(lossy), ..self.options.clone() })
     }
 

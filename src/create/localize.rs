@@ -240,7 +240,7 @@ impl<'a> Localized<'a> {
         }
         let Some(Some(rule)) = self.rules.get(i) else { return Ok(out) };
         let (pair, deltas) = self.deltas(pairs, i)?;
-        let scores = self.scores(pair, i)?;
+        let scores = self.scores(pair, i, &deltas)?;
         let mut ties = rule.ties;
         for (p, delta) in deltas.iter().enumerate().filter(|(_, d)| **d != 0.0) {
             let key = self.key(*delta, scores.as_deref(), p);
@@ -273,7 +273,7 @@ impl<'a> Localized<'a> {
     /// Keys of the changed elements of a block.
     fn keys(&self, pairs: &Pairs, i: usize, out: &mut Vec<u64>) -> Result<()> {
         let (pair, deltas) = self.deltas(pairs, i)?;
-        let scores = self.scores(pair, i)?;
+        let scores = self.scores(pair, i, &deltas)?;
         let changed = deltas.iter().enumerate().filter(|(_, d)| **d != 0.0);
         out.extend(changed.map(|(p, d)| self.key(*d, scores.as_deref(), p)));
         Ok(())
@@ -298,8 +298,15 @@ impl<'a> Localized<'a> {
     }
 
     /// Scores of a block, where positions are chosen by scores.
-    fn scores(&self, pair: &Pair, i: usize) -> Result<Option<Vec<f64>>> {
-        let Some(Lossy { localizer: Localizer::Scores(file), .. }) = self.lossy else { return Ok(None) };
+    fn scores(&self, pair: &Pair, i: usize, deltas: &[f64]) -> Result<Option<Vec<f64>>> {
+        let file = match self.lossy.map(|l| &l.localizer) {
+            Some(Localizer::Scores(file)) => file,
+            Some(Localizer::Learned(learned)) => {
+                let start = self.blocks.get(i).map_or(0, |b| b.start);
+                return Ok(Some(learned.scores(&pair.info.name, start, deltas)));
+            }
+            _ => return Ok(None),
+        };
         let (Some(block), Some(info)) = (self.blocks.get(i), file.tensor(&pair.info.name)) else { return Ok(None) };
         let unit = info.dtype.unit_bytes() as u64;
         let bytes = file.bytes(&info.name, block.start * unit..(block.start + block.len) * unit)?;
@@ -351,6 +358,7 @@ fn blocks_of(pairs: &Pairs) -> Vec<Block> {
 fn check_files(lossy: &Lossy, pairs: &Pairs) -> Result<()> {
     let (file, what) = match &lossy.localizer {
         Localizer::Magnitude => return Ok(()),
+        Localizer::Learned(learned) => return learned.check(pairs),
         Localizer::Scores(file) => (file, "scores"),
         Localizer::Mask(file) => (file, "mask"),
     };

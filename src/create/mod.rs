@@ -6,9 +6,14 @@
 mod budget;
 mod encode;
 mod fit;
+mod gradient;
+mod learn;
+mod learned;
+mod lesson;
 mod localize;
 mod options;
 mod pairs;
+mod receiver;
 mod values;
 
 use std::io::BufWriter;
@@ -24,6 +29,9 @@ use crate::model::identity::BaseIdentity;
 use crate::pack::writer::PackWriter;
 
 pub use budget::{Budget, Size};
+pub use gradient::{Batch, Gradient, Parameter};
+pub use learn::{LearnOptions, learn};
+pub use learned::Learned;
 pub use options::{CreateOptions, Effort, Localizer, Lossy, Method, NewTensors, Rescale, Scope};
 
 use encode::Encoder;
@@ -42,7 +50,7 @@ pub struct Created {
     pub content: Digest,
     /// Bytes of the pack.
     pub pack_bytes: u64,
-    /// Bytes of the fine-tuned checkpoint's weight files.
+    /// Bytes of the fine-tuned checkpoint's weight files; of an adapter those of its base's.
     pub fine_tuned_bytes: u64,
     /// Tensors with a delta in the pack.
     pub touched: usize,
@@ -180,6 +188,7 @@ fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Orig
                 Localizer::Magnitude => ("magnitude", l.density.fraction()),
                 Localizer::Scores(_) => ("scores", l.density.fraction()),
                 Localizer::Mask(_) => ("mask", (0, 0)),
+                Localizer::Learned(_) => ("learned", l.density.fraction()),
             };
             let scope = if localizer == "mask" { "" } else { l.scope.name() };
             (localizer, scope, density, l.rescale().name())

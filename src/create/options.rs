@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::checkpoint::{BaseCheck, Checkpoint};
 pub use crate::codec::block::Effort;
 use crate::create::budget::Budget;
+use crate::create::learned::Learned;
 use crate::error::{Error, Result};
 use crate::method::density::Density;
 use crate::model::delta::{Groups, ValueKind};
@@ -80,6 +81,9 @@ impl CreateOptions {
         if lossy.groups == Groups::Row && !lossy.values.has_scale() {
             return Err(Error::InvalidInput(format!("{} values have no scale to group by row", lossy.values)));
         }
+        if lossy.rescale == Some(Rescale::Learned) && !lossy.localizer.is_learned() {
+            return Err(Error::InvalidInput("only what was learned has a learned gain; choose another rescale".into()));
+        }
         match lossy.rescale {
             Some(Rescale::Factor(x)) if !(x.is_finite() && x > 0.0) => {
                 Err(Error::InvalidInput(format!("rescale factor {x} is not a positive number")))
@@ -138,7 +142,8 @@ pub struct Lossy {
     pub values: ValueKind,
     /// Which positions share a scale.
     pub groups: Groups,
-    /// What the pack's gain makes up for; none said means [`Rescale::default_for`] the value kind.
+    /// What the pack's gain makes up for; none said means [`Rescale::Learned`] where the mask was learned, else
+    /// [`Rescale::default_for`] the value kind.
     pub rescale: Option<Rescale>,
 }
 
@@ -159,7 +164,8 @@ impl Default for Lossy {
 impl Lossy {
     /// The rescale rule in force.
     pub fn rescale(&self) -> Rescale {
-        self.rescale.unwrap_or(Rescale::default_for(self.values))
+        let otherwise = if self.localizer.is_learned() { Rescale::Learned } else { Rescale::default_for(self.values) };
+        self.rescale.unwrap_or(otherwise)
     }
 }
 
@@ -172,6 +178,14 @@ pub enum Localizer {
     Scores(Arc<Checkpoint>),
     /// A mask as given: BOOL or U8 tensors by name; what is not 0 is kept, a tensor that is not there keeps nothing.
     Mask(Arc<Checkpoint>),
+    /// The largest scores of those that [`learn`](crate::create::learn()) found for these checkpoints.
+    Learned(Arc<Learned>),
+}
+
+impl Localizer {
+    pub(crate) fn is_learned(&self) -> bool {
+        matches!(self, Localizer::Learned(_))
+    }
 }
 
 /// Among which elements the top k is taken.
@@ -219,6 +233,8 @@ pub enum Rescale {
     Balanced,
     /// A factor as given.
     Factor(f32),
+    /// The loss that the mask was learned with: a gain a tensor, of which the pack's is the mean.
+    Learned,
 }
 
 impl Rescale {
@@ -230,6 +246,7 @@ impl Rescale {
             Rescale::L1 => "l1",
             Rescale::Balanced => "balanced",
             Rescale::Factor(_) => "factor",
+            Rescale::Learned => "learned",
         }
     }
 

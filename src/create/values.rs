@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::create::learned::Learned;
 use crate::create::localize::{Kept, Localized};
-use crate::create::options::{CreateOptions, Lossy, Method, Rescale};
+use crate::create::options::{CreateOptions, Localizer, Lossy, Method, Rescale};
 use crate::create::pairs::Pairs;
 use crate::error::{Error, Escaped, Result};
 use crate::format::table;
@@ -21,6 +22,8 @@ pub(crate) struct Quantizer {
     scales: BTreeMap<usize, Vec<f32>>,
     /// Levels of a codebook, by pair.
     levels: BTreeMap<usize, [f32; LEVELS]>,
+    /// Learned gains beside the pack's, by pair: deltas are multiplied by them before anything else. [GAI-3]
+    beside: BTreeMap<usize, f64>,
     /// The pack's gain.
     pub gain: f32,
 }
@@ -35,17 +38,32 @@ enum Partial {
 impl Quantizer {
     pub fn fit(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Result<Self> {
         let Method::Lossy(lossy) = &options.method else {
-            let (scales, levels) = Default::default();
-            return Ok(Quantizer { kind: ValueKind::Step, groups: Groups::Tensor, scales, levels, gain: 1.0 });
+            return Ok(Self::new(ValueKind::Step, Groups::Tensor));
         };
-        let (scales, levels) = fit_tables(pairs, localized, lossy, options)?;
-        if levels.values().flatten().any(|l| !l.is_finite()) {
+        let mut this = Self::new(lossy.values, lossy.groups);
+        if let (Rescale::Learned, Localizer::Learned(learned)) = (lossy.rescale(), &lossy.localizer) {
+            (this.gain, this.beside) = learned_gains(pairs, localized, learned, options)?;
+        }
+        (this.scales, this.levels) = this.fit_tables(pairs, localized, options)?;
+        if this.levels.values().flatten().any(|l| !l.is_finite()) {
             let detail = "a delta is too large for the f32 levels of a codebook; use --exact or --exclude its tensor";
             return Err(Error::Refused(detail.into()));
         }
-        let mut this = Quantizer { kind: lossy.values, groups: lossy.groups, scales, levels, gain: 1.0 };
         this.gain = this.fit_gain(pairs, localized, lossy, options)?;
         Ok(this)
+    }
+
+    fn new(kind: ValueKind, groups: Groups) -> Self {
+        let (scales, levels, beside) = Default::default();
+        Quantizer { kind, groups, scales, levels, beside, gain: 1.0 }
+    }
+
+    /// What is kept, times the learned gain of its tensor.
+    fn amplified(&self, pair: usize, mut kept: Kept) -> Kept {
+        if let Some(factor) = self.beside.get(&pair) {
+            kept.deltas.iter_mut().for_each(|d| *d *= factor);
+        }
+        kept
     }
 
     /// The scales of a pair.
@@ -66,6 +84,7 @@ impl Quantizer {
 
     /// Codes for what is kept of a block that starts at unit `start`.
     pub fn encode(&self, pair: usize, info: &TensorInfo, start: u64, kept: Kept) -> Result<BlockDelta> {
+        let kept = self.amplified(pair, kept);
         let levels = self.levels.get(&pair).copied().unwrap_or_default();
         let units = kept.positions.iter().zip(&kept.deltas);
         let codes: Vec<u64> = units
@@ -90,6 +109,7 @@ impl Quantizer {
         match lossy.rescale() {
             Rescale::None => return Ok(1.0),
             Rescale::Factor(x) => return Ok(x),
+            Rescale::Learned => return Ok(self.gain),
             Rescale::Energy | Rescale::L1 | Rescale::Balanced => {}
         }
         let (mut square, mut sum) = (0.0f64, 0.0f64);
@@ -126,50 +146,72 @@ impl Quantizer {
         } as f32;
         Ok(if gain.is_finite() && gain > 0.0 { gain } else { 1.0 })
     }
+
+    /// Scales and levels of all pairs.
+    fn fit_tables(&self, pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Result<Tables> {
+        let (kind, groups) = (self.kind, self.groups);
+        let mut stats: BTreeMap<usize, Vec<GroupStats>> = BTreeMap::new();
+        let mut counts: BTreeMap<usize, LevelStats> = BTreeMap::new();
+        if !(kind.has_scale() || kind == ValueKind::Codebook) {
+            return Ok(Tables::default());
+        }
+        let measure = |pair: usize, info: &TensorInfo, start: u64, kept: Kept| {
+            let kept = self.amplified(pair, kept);
+            if kind == ValueKind::Codebook {
+                let mut levels = LevelStats::new();
+                kept.deltas.iter().for_each(|d| levels.add(*d));
+                return Ok(Partial::Levels(levels));
+            }
+            let mut found: Vec<(usize, GroupStats)> = Vec::new();
+            for (p, delta) in kept.positions.iter().zip(&kept.deltas) {
+                let group = group_of(groups, info, start + u64::from(*p));
+                if found.last().is_none_or(|(g, _)| *g != group) {
+                    found.push((group, GroupStats::default()));
+                }
+                if let Some((_, stats)) = found.last_mut() {
+                    stats.add(*delta);
+                }
+            }
+            Ok(if found.is_empty() { Partial::Nothing } else { Partial::Groups(found) })
+        };
+        for_kept(pairs, localized, options, measure, |pair, partial| match partial {
+            Partial::Levels(levels) => counts.entry(pair).or_insert_with(LevelStats::new).merge(levels),
+            Partial::Groups(found) => {
+                let n = pairs.all.get(pair).map_or(0, |p| table::scale_count(&p.info, kind, groups));
+                let all = stats.entry(pair).or_insert_with(|| vec![GroupStats::default(); n as usize]);
+                for (group, part) in found {
+                    if let Some(total) = all.get_mut(group) {
+                        total.merge(&part);
+                    }
+                }
+            }
+            Partial::Nothing => {}
+        })?;
+        let scales = stats.into_iter().map(|(pair, s)| (pair, s.iter().map(|g| g.scale(kind)).collect())).collect();
+        Ok((scales, counts.into_iter().map(|(pair, c)| (pair, c.fit())).collect()))
+    }
 }
 
 type Tables = (BTreeMap<usize, Vec<f32>>, BTreeMap<usize, [f32; LEVELS]>);
 
-fn fit_tables(pairs: &Pairs, localized: &Localized, lossy: &Lossy, options: &CreateOptions) -> Result<Tables> {
-    let (kind, groups) = (lossy.values, lossy.groups);
-    let mut stats: BTreeMap<usize, Vec<GroupStats>> = BTreeMap::new();
-    let mut counts: BTreeMap<usize, LevelStats> = BTreeMap::new();
-    if !(kind.has_scale() || kind == ValueKind::Codebook) {
-        return Ok(Tables::default());
+/// The mean of the learned gains, each weighted with the 1-norm of what its tensor keeps, and what each is beside it. [GAI-3]
+fn learned_gains(
+    pairs: &Pairs,
+    localized: &Localized,
+    learned: &Learned,
+    options: &CreateOptions,
+) -> Result<(f32, BTreeMap<usize, f64>)> {
+    let mut norms: BTreeMap<usize, f64> = BTreeMap::new();
+    let norm = |_: usize, _: &TensorInfo, _: u64, kept: Kept| Ok(kept.deltas.iter().map(|d| d.abs()).sum::<f64>());
+    for_kept(pairs, localized, options, norm, |pair, part| *norms.entry(pair).or_default() += part)?;
+    let gain_of = |pair: usize| pairs.all.get(pair).map_or(1.0, |p| learned.gain(&p.info.name));
+    let (mut weighted, mut total) = (0.0, 0.0);
+    for (pair, norm) in &norms {
+        weighted += gain_of(*pair) * norm;
+        total += norm;
     }
-    let measure = |_: usize, info: &TensorInfo, start: u64, kept: Kept| {
-        if kind == ValueKind::Codebook {
-            let mut levels = LevelStats::new();
-            kept.deltas.iter().for_each(|d| levels.add(*d));
-            return Ok(Partial::Levels(levels));
-        }
-        let mut found: Vec<(usize, GroupStats)> = Vec::new();
-        for (p, delta) in kept.positions.iter().zip(&kept.deltas) {
-            let group = group_of(groups, info, start + u64::from(*p));
-            if found.last().is_none_or(|(g, _)| *g != group) {
-                found.push((group, GroupStats::default()));
-            }
-            if let Some((_, stats)) = found.last_mut() {
-                stats.add(*delta);
-            }
-        }
-        Ok(if found.is_empty() { Partial::Nothing } else { Partial::Groups(found) })
-    };
-    for_kept(pairs, localized, options, measure, |pair, partial| match partial {
-        Partial::Levels(levels) => counts.entry(pair).or_insert_with(LevelStats::new).merge(levels),
-        Partial::Groups(found) => {
-            let n = pairs.all.get(pair).map_or(0, |p| table::scale_count(&p.info, kind, groups));
-            let all = stats.entry(pair).or_insert_with(|| vec![GroupStats::default(); n as usize]);
-            for (group, part) in found {
-                if let Some(total) = all.get_mut(group) {
-                    total.merge(&part);
-                }
-            }
-        }
-        Partial::Nothing => {}
-    })?;
-    let scales = stats.into_iter().map(|(pair, s)| (pair, s.iter().map(|g| g.scale(kind)).collect())).collect();
-    Ok((scales, counts.into_iter().map(|(pair, c)| (pair, c.fit())).collect()))
+    let gain = if total > 0.0 { (weighted / total) as f32 } else { 1.0 };
+    Ok((gain, norms.into_keys().map(|pair| (pair, gain_of(pair) / f64::from(gain))).collect()))
 }
 
 /// Calls `work(pair, info, first unit, kept)` for every block, and `sink(pair, outcome)` in order of blocks.

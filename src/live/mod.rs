@@ -4,7 +4,7 @@
 //! addresses. A staged set does not depend on what the tensors hold, so that it can be committed again and again: each set
 //! brings the base's bytes along, and whatever set comes after it begins by putting them back. Nothing is ever subtracted.
 
-mod stage;
+pub(crate) mod stage;
 mod staged;
 
 use std::collections::BTreeMap;
@@ -150,19 +150,9 @@ impl<'a> Live<'a> {
     /// that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and for finite
     /// elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
     pub fn stage(&self, model: &StitchedModel, workers: &Workers) -> Result<Staged<'a>> {
-        if !std::ptr::eq(model.base(), self.base) {
-            return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
-        }
-        if let Some(name) = model.carried().keys().next() {
-            return Err(Error::Refused(format!(
-                "tensor \"{}\" is not in the base, or not in this shape; a set that adds or reshapes tensors cannot be \
-                 swapped in, load the model anew",
-                Escaped(name)
-            )));
-        }
-        let touched: Vec<&TensorInfo> = self.base.tensors().filter(|t| model.touches(&t.name)).collect();
-        touched.iter().try_for_each(|t| self.check_has(&t.name))?;
-        stage::stage(self.base, model, &touched, workers)
+        let touched = self.base.tensors().filter(|t| model.touches(&t.name));
+        touched.map(|t| &t.name).try_for_each(|name| self.check_has(name))?;
+        Staged::of(self.base, model, workers)
     }
 
     fn check_has(&self, name: &str) -> Result<()> {

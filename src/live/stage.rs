@@ -25,6 +25,9 @@ struct Worker {
     nonfinite: Option<(usize, u64)>,
 }
 
+/// Finite elements that would become infinite or NaN: the first tensor that has any, and how many there are in all.
+pub(crate) type Nonfinite<'a> = (&'a TensorInfo, u64);
+
 /// Computes the units that a model's packs keep of the tensors they touch.
 pub(super) fn stage<'a>(
     base: &'a Checkpoint,
@@ -32,11 +35,24 @@ pub(super) fn stage<'a>(
     touched: &[&'a TensorInfo],
     workers: &Workers,
 ) -> Result<Staged<'a>> {
+    workers.progress().stage("staging", touched.iter().map(|t| t.byte_len()).sum());
+    match compute(base, model, touched, workers)? {
+        (staged, None) => Ok(staged),
+        (_, Some((first, count))) => Err(nonfinite_refused(count, &first.name)),
+    }
+}
+
+/// Staging without a word of what is going on, and without a judgement of what became no number.
+pub(crate) fn compute<'a>(
+    base: &'a Checkpoint,
+    model: &StitchedModel,
+    touched: &[&'a TensorInfo],
+    workers: &Workers,
+) -> Result<(Staged<'a>, Option<Nonfinite<'a>>)> {
     let mut items = Vec::new();
     for (i, info) in touched.iter().enumerate() {
         items.extend((0..info.units()).step_by(BLOCK as usize).map(|start| (i, *info, start)));
     }
-    workers.progress().stage("staging", touched.iter().map(|t| t.byte_len()).sum());
     let stitchers = Stitchers::new(model);
     let done = workers.for_each(items.len(), Worker::default, |worker, i| {
         let Some((tensor, info, start)) = items.get(i).copied() else { return Ok(()) };
@@ -46,11 +62,9 @@ pub(super) fn stage<'a>(
     })?;
     base.check_unchanged()?;
     let nonfinite = || done.iter().filter_map(|w| w.nonfinite);
-    if let Some(first) = nonfinite().map(|(tensor, _)| tensor).min() {
-        let name = touched.get(first).map_or("", |t| t.name.as_str());
-        return Err(nonfinite_refused(nonfinite().map(|(_, n)| n).sum(), name));
-    }
-    Ok(Staged { base, tensors: in_order(touched, done) })
+    let first = nonfinite().map(|(tensor, _)| tensor).min().and_then(|first| touched.get(first).copied());
+    let met = first.map(|first| (first, nonfinite().map(|(_, n)| n).sum()));
+    Ok((Staged { base, tensors: in_order(touched, done) }, met))
 }
 
 impl Worker {

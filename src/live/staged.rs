@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Escaped, Result};
+use crate::live::stage::stage;
 use crate::model::tensor::TensorInfo;
+use crate::parallel::Workers;
+use crate::stitched::StitchedModel;
 
 /// A set of packs, computed: what a commit has to write, and what the commit after it has to put back.
 #[derive(Debug)]
@@ -40,6 +44,32 @@ pub struct Update<'a> {
 }
 
 impl<'a> Staged<'a> {
+    /// Computes what a model has where its packs keep anything, for tensors that live elsewhere: what [`Live::stage`](crate::Live::stage)
+    /// does for its own.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a model on another checkpoint than `base`; `Refused` for a set that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and
+    /// for finite elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
+    pub fn of(base: &'a Checkpoint, model: &StitchedModel, workers: &Workers) -> Result<Self> {
+        if !std::ptr::eq(model.base(), base) {
+            return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
+        }
+        if let Some(name) = model.carried().keys().next() {
+            return Err(Error::Refused(format!(
+                "tensor \"{}\" is not in the base, or not in this shape; a set that adds or reshapes tensors cannot be \
+                 swapped in, load the model anew",
+                Escaped(name)
+            )));
+        }
+        let touched: Vec<&TensorInfo> = base.tensors().filter(|t| model.touches(&t.name)).collect();
+        stage(base, model, &touched, workers)
+    }
+
+    /// The tensors of which something is held, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = &'a TensorInfo> {
+        self.tensors.values().map(|(info, _)| *info)
+    }
+
     /// Bytes of positions and values in memory: for each kept unit of w bytes 4 + 2w, for a block in which that would be more
     /// than twice its bytes just those. So never more than twice the touched tensors.
     pub fn memory(&self) -> u64 {
@@ -72,10 +102,30 @@ impl<'a> Staged<'a> {
         })
     }
 
+    /// The units of one tensor whose bits differ from the base's, in ascending order.
+    pub(crate) fn changed(&self, tensor: &TensorInfo) -> impl Iterator<Item = Changed<'_>> {
+        let width = tensor.dtype.unit_bytes();
+        Self::blocks_of(Some(self), &tensor.name).iter().flat_map(move |block| {
+            let cells = block.cells(&block.stitched, width).zip(block.base.chunks_exact(width));
+            let changed = cells.filter(|((_, stitched), base)| stitched != base);
+            changed.map(|((position, stitched), base)| Changed { position, base, stitched })
+        })
+    }
+
     /// The blocks of one tensor; none where there is no set, or it does not touch the tensor.
     pub(super) fn blocks_of<'s>(set: Option<&'s Staged<'_>>, name: &str) -> &'s [Block] {
         set.and_then(|set| set.tensors.get(name)).map_or(&[], |(_, blocks)| blocks)
     }
+}
+
+/// A unit with other bits than in the base.
+pub(crate) struct Changed<'s> {
+    /// Its position in its tensor.
+    pub position: u64,
+    /// Its bytes in the base.
+    pub base: &'s [u8],
+    /// What they become.
+    pub stitched: &'s [u8],
 }
 
 /// A unit's position in its tensor, and its bytes.

@@ -1,0 +1,180 @@
+"""Learned localization with torch: which weights to keep, from batches of data and a loss."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ._create import create
+from ._dtypes import import_torch
+from ._learn import Arrays, Batch
+from ._live import Names, renamer
+from ._merge import BaseLike, PathLike, base_of
+from ._model import open as open_model
+from ._native import Pack
+from .errors import InvalidInput
+
+Loss = Callable[[Any, Any], Any]
+"""From the module and a batch to a scalar tensor."""
+
+
+def localize(
+    base: BaseLike,
+    fine_tuned: BaseLike,
+    model: Any,
+    loss: Optional[Loss],
+    batches: Sequence[Any],
+    *,
+    out: Optional[PathLike] = None,
+    names: Names = None,
+    learn: Optional[Mapping[str, Any]] = None,
+    mmap: bool = True,
+    **how: Any,
+) -> Pack:
+    """Makes a pack whose positions and gains are learned from the gradient of a loss.
+
+    ``model`` is a module of the base's architecture; what it holds does not matter, and is there again afterwards. Evaluation ``i``
+    takes ``batches[i % len(batches)]``. A batch is given to the module as keywords where it is a mapping, as arguments where it is
+    a tuple or list, else as the only argument.
+
+    loss: from the module and a batch to a scalar tensor. None: how far the module's logits are from those of the fine-tuned
+        model (the Kullback-Leibler divergence), which needs no labels.
+    out: where to write the pack; None keeps it in memory.
+    names: from the names of the module's state dict to those of the checkpoints, where they differ.
+    learn: how to learn, as for :func:`stitchpack.create`.
+    size, density, values …: how large the pack may be and how it is made, as for :func:`stitchpack.create`.
+    """
+    if not batches:
+        raise InvalidInput("there are no batches to learn from")
+    start, goal = base_of(base, mmap), base_of(fine_tuned, mmap)
+    with _borrowed(model) as tensors:
+        module = _Module(model, tensors, names, start)
+        if loss is None:
+            module.load(goal)
+            loss = _divergence([_logits(model, batch) for batch in batches], batches)
+        module.load(start)
+        lesson = _Lesson(module, loss, batches)
+        if out is not None:
+            create(start, goal, out, gradient=lesson, learn=learn, mmap=mmap, **how)
+            return Pack(str(Path(out)))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "learned.stitch"
+            create(start, goal, path, gradient=lesson, learn=learn, mmap=mmap, **how)
+            return Pack.from_bytes(path.read_bytes())
+
+
+@contextmanager
+def _borrowed(model: Any) -> Iterator[Dict[str, Any]]:
+    """The tensors of a module, which has its own values, flags and gradients back when this ends, however it ends."""
+    torch = import_torch()
+    tensors = dict(model.state_dict(keep_vars=True))
+    before = {name: (t.detach().clone(), t.requires_grad, t.grad) for name, t in tensors.items()}
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield tensors
+    finally:
+        with torch.no_grad():
+            for name, (values, needs_gradient, gradient) in before.items():
+                tensors[name].copy_(values)
+                tensors[name].requires_grad_(needs_gradient)
+                tensors[name].grad = gradient
+        for module, mode in training.items():
+            module.training = mode
+
+
+class _Module:
+    """A module whose tensors are known by their names in the checkpoints."""
+
+    def __init__(self, model: Any, tensors: Mapping[str, Any], names: Names, base: Any) -> None:
+        self.model = model
+        with open_model(base, base_check="touched") as there:
+            known = {name: there.get_shape(name) for name in there.keys()}
+        rename = renamer(names, tensors, known, model)
+        self.tensors: Dict[str, Any] = {}
+        for own, tensor in tensors.items():
+            name = rename(own)
+            if name is None or name not in known:
+                continue
+            if list(tensor.shape) != known[name]:
+                raise InvalidInput(f'"{own}" of the module has shape {list(tensor.shape)}, the base has {known[name]}')
+            self.tensors[name] = tensor
+        if not self.tensors:
+            raise InvalidInput("no tensor of the module has a name of the base; map them with names")
+
+    def load(self, checkpoint: Any) -> None:
+        """Takes a checkpoint's values."""
+        torch = import_torch()
+        with open_model(checkpoint, framework="pt", base_check="touched") as there, torch.no_grad():
+            for name, tensor in self.tensors.items():
+                if name in there:
+                    tensor.copy_(there.get_tensor(name))
+
+
+class _Lesson:
+    """The gradient of a loss with respect to the tensors that are learned about."""
+
+    def __init__(self, module: _Module, loss: Loss, batches: Sequence[Any]) -> None:
+        self._module = module
+        self._loss = loss
+        self._batches = batches
+
+    def __call__(self, parameters: Arrays, batch: Batch) -> Tuple[float, Arrays]:
+        torch = import_torch()
+        own = {name: self._module.tensors[name] for name in parameters if name in self._module.tensors}
+        if not own:
+            raise InvalidInput("the module has none of the tensors that the pack may keep")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(torch.from_numpy(parameters[name]).reshape(tensor.shape))
+        for tensor in own.values():
+            tensor.requires_grad_(True)
+            tensor.grad = None
+        with torch.enable_grad():
+            loss = self._loss(self._module.model, self._batches[batch.step % len(self._batches)])
+            loss.backward()
+        gradients = {name: t.grad for name, t in own.items() if t.grad is not None}
+        return float(loss.detach()), {name: _array(grad, parameters[name].shape) for name, grad in gradients.items()}
+
+
+def _array(gradient: Any, shape: Tuple[int, ...]) -> "np.ndarray[Any, Any]":
+    torch = import_torch()
+    return gradient.detach().to("cpu", torch.float32).contiguous().numpy().reshape(shape)  # type: ignore[no-any-return]
+
+
+def _logits(model: Any, batch: Any) -> Any:
+    """What a module says of a batch, without a gradient."""
+    with import_torch().no_grad():
+        return _answer(model, batch).detach().float().cpu()
+
+
+def _answer(model: Any, batch: Any) -> Any:
+    torch = import_torch()
+    if isinstance(batch, Mapping):
+        out = model(**batch)
+    elif isinstance(batch, (tuple, list)):
+        out = model(*batch)
+    else:
+        out = model(batch)
+    logits = out if torch.is_tensor(out) else getattr(out, "logits", None)
+    if logits is None:
+        raise InvalidInput("the module gives neither a tensor nor logits to compare; give a loss")
+    return logits
+
+
+def _divergence(goals: List[Any], batches: Sequence[Any]) -> Loss:
+    """The mean divergence of a module's distributions from those of the fine-tuned model."""
+    torch = import_torch()
+    places = {id(batch): goal for batch, goal in zip(batches, goals)}
+
+    def loss(model: Any, batch: Any) -> Any:
+        logits = _answer(model, batch).float()
+        goal = places[id(batch)].to(logits.device)
+        sums = torch.nn.functional.kl_div(logits.log_softmax(-1), goal.log_softmax(-1), log_target=True, reduction="sum")
+        return sums / max(logits[..., 0].numel(), 1)
+
+    return loss

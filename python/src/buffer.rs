@@ -1,0 +1,109 @@
+//! Bytes of a tensor that numpy looks at without copying them.
+//!
+//! They are handed over by numpy's array interface: an address, a length, and this object, which the array keeps alive. The
+//! buffer protocol would do the same, but is not part of the stable ABI before CPython 3.11.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use memmap2::{Advice, MmapMut};
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::model::Stitched;
+
+/// From this size on memory is taken from the system in pages as large as it has, so that filling it is not mostly page faults.
+const LARGE: usize = 1 << 20;
+
+/// A run of bytes, and whatever has to live as long as they are looked at.
+#[pyclass(frozen, module = "stitchpack")]
+pub struct Buffer {
+    address: usize,
+    len: usize,
+    owner: Owner,
+}
+
+#[expect(dead_code, reason = "held for their drop only: what lies at the address belongs to them")]
+enum Owner {
+    Memory(Memory),
+    Model(Arc<Stitched>),
+}
+
+/// Memory that a tensor is written into.
+pub enum Memory {
+    Small(Vec<u8>),
+    Large(MmapMut),
+    /// 64-bit numbers in the machine's order.
+    Positions(Vec<u64>),
+}
+
+impl Memory {
+    /// `len` bytes, zero.
+    ///
+    /// # Errors
+    /// MemoryError where the system has no more.
+    pub fn new(len: usize) -> PyResult<Self> {
+        let none = |e: String| PyMemoryError::new_err(format!("{len} bytes for a tensor: {e}"));
+        if len < LARGE {
+            return Ok(Memory::Small(vec![0; len]));
+        }
+        let map = MmapMut::map_anon(len).map_err(|e| none(e.to_string()))?;
+        // A kernel without huge pages is slower, that is all.
+        drop(map.advise(Advice::HugePage));
+        Ok(Memory::Large(map))
+    }
+
+    /// The bytes to write into.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Small(bytes) => bytes,
+            Memory::Large(map) => map,
+            // Nothing is read into numbers; they come as they are.
+            Memory::Positions(_) => &mut [],
+        }
+    }
+
+    /// Where the bytes are, and how many.
+    fn place(&mut self) -> (usize, usize) {
+        match self {
+            Memory::Small(bytes) => (bytes.as_mut_ptr().expose_provenance(), bytes.len()),
+            Memory::Large(map) => (map.as_mut_ptr().expose_provenance(), map.len()),
+            Memory::Positions(all) => (all.as_mut_ptr().expose_provenance(), size_of_val(&all[..])),
+        }
+    }
+}
+
+impl Buffer {
+    /// Gives memory away: from here on it belongs to whoever looks at it, and nothing in Rust reads or writes it.
+    pub fn owning(mut memory: Memory) -> Self {
+        let (address, len) = memory.place();
+        Buffer { address, len, owner: Owner::Memory(memory) }
+    }
+
+    /// The base's own bytes of a tensor, where no pack touches it and the base is mapped.
+    pub fn viewing(model: &Arc<Stitched>, name: &str) -> stitchpack::Result<Option<Self>> {
+        let mapped = || stitchpack::Result::Ok(matches!(model.borrow_owner().bytes(name, 0..0)?, Cow::Borrowed(_)));
+        // Asked of no bytes first: all of a tensor that is not mapped would be read, and dropped.
+        if model.get().touches(name) || !mapped()? {
+            return Ok(None);
+        }
+        let Cow::Borrowed(bytes) = model.get().bytes(name)? else { return Ok(None) };
+        let (address, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
+        Ok(Some(Buffer { address, len, owner: Owner::Model(model.clone()) }))
+    }
+}
+
+#[pymethods]
+impl Buffer {
+    /// Version 3 of numpy's array interface: unsigned bytes, read-only where they are the base's own.
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let interface = PyDict::new(py);
+        interface.set_item("version", 3)?;
+        interface.set_item("typestr", "|u1")?;
+        interface.set_item("shape", (self.len,))?;
+        interface.set_item("data", (self.address, matches!(self.owner, Owner::Model(_))))?;
+        Ok(interface)
+    }
+}

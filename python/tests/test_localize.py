@@ -1,0 +1,129 @@
+"""Learned localization with torch: the pack is better than one without data, and the module is as it was."""
+
+import pytest
+import stitchpack
+from common import floats, needs, save
+
+torch = needs("torch")
+
+import stitchpack.torch as st  # noqa: E402
+
+
+def net(dtype=torch.float32):
+    torch.manual_seed(1)
+    layers = torch.nn.Linear(12, 24), torch.nn.Tanh(), torch.nn.Dropout(0.5), torch.nn.Linear(24, 6)
+    return torch.nn.Sequential(*layers).to(dtype)
+
+
+def save_module(path, module):
+    kinds = {torch.float32: "F32", torch.bfloat16: "BF16"}
+    state = module.state_dict()
+    return save(path, {n: (kinds[t.dtype], list(t.shape), floats(kinds[t.dtype], t.float().numpy())) for n, t in state.items()})
+
+
+@pytest.fixture
+def task(folder):
+    """A base, a fine-tune of it, and batches whose inputs use half of the features only."""
+    base, tuned = net(), net()
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for p in tuned.parameters():
+            p.add_(torch.randn(p.shape) * 0.3)
+    batches = [torch.cat([torch.randn(16, 6), torch.zeros(16, 6)], 1) for _ in range(4)]
+    return save_module(folder / "b.safetensors", base), save_module(folder / "f.safetensors", tuned), batches
+
+
+def divergence(base, pack, fine_tuned, batches):
+    """How far the stitched model's distributions are from the fine-tuned model's."""
+    a, b = net().eval(), net().eval()
+    a.load_state_dict(st.state_dict(base, pack))
+    b.load_state_dict(st.state_dict(fine_tuned))
+    with torch.no_grad():
+        p, q = [m(torch.cat(batches)).log_softmax(-1) for m in (a, b)]
+    return torch.nn.functional.kl_div(p, q, log_target=True, reduction="batchmean").item()
+
+
+def test_a_learned_pack_is_nearer_to_the_fine_tuned_model(task, folder):
+    base, fine_tuned, batches = task
+    plain = stitchpack.create(base, fine_tuned, folder / "plain.stitch", density=0.2, values="f32", rescale="none")
+    learned = st.localize(base, fine_tuned, net(), None, batches, density=0.2, values="f32", rescale="none")
+    assert plain.kept == sum(learned.tensors.values()) and learned.path is None
+    apart = [divergence(base, pack, fine_tuned, batches) for pack in ([], folder / "plain.stitch", learned)]
+    assert apart[2] < apart[1] < apart[0], apart
+
+
+def test_the_module_is_as_it_was(task, folder):
+    base, fine_tuned, batches = task
+    module = net().train()
+    with torch.no_grad():
+        module[0].weight.fill_(0.5)
+    module[3].bias.requires_grad_(False)
+    module[0].weight.grad = torch.ones_like(module[0].weight)
+    module[1].eval()
+    before = {n: t.clone() for n, t in module.state_dict().items()}
+
+    def check():
+        assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())
+        assert module.training and not module[1].training and module[2].training
+        assert module[0].weight.requires_grad and not module[3].bias.requires_grad
+        assert module[0].weight.grad.sum() == module[0].weight.numel() and module[0].bias.grad is None
+
+    out = folder / "p.stitch"
+    pack = st.localize(base, fine_tuned, module, None, batches, out=out, density=0.2, learn={"path": 2, "steps": 4})
+    assert pack.path == out and out.exists()
+    check()
+
+    def failing(model, batch):
+        raise RuntimeError("no more data")
+
+    with pytest.raises(RuntimeError, match="no more data"):
+        st.localize(base, fine_tuned, module, failing, batches, density=0.2)
+    check()
+
+
+def test_a_loss_of_ones_own(task):
+    base, fine_tuned, batches = task
+    heard = []
+
+    def loss(model, batch):
+        heard.append(batch)
+        assert not model.training
+        return model(batch["input"]).square().mean()
+
+    named = [{"input": b} for b in batches]
+    st.localize(base, fine_tuned, net(), loss, named, density=0.2, learn={"path": 2, "steps": 6})
+    # Nine batches, one after another: the third is asked for several times.
+    places = {id(batch): i for i, batch in enumerate(named)}
+    asked = [places[id(h)] for i, h in enumerate(heard) if i == 0 or h is not heard[i - 1]]
+    assert asked == [i % 4 for i in range(9)]
+
+
+def test_forms_of_batches_give_the_same_pack(task):
+    base, fine_tuned, batches = task
+    learn = {"path": 2, "steps": 5}
+    forms = [batches, [(b,) for b in batches], [{"input": b} for b in batches]]
+    ids = {st.localize(base, fine_tuned, net(), None, form, density=0.2, learn=learn).id for form in forms}
+    assert len(ids) == 1
+
+
+def test_a_module_of_another_dtype_and_other_names(task):
+    base, fine_tuned, batches = task
+    wrapped = torch.nn.ModuleDict({"net": net(torch.float64)})
+    wrapped.forward = lambda batch: wrapped["net"](batch.double())
+    options = {"density": 0.2, "learn": {"path": 2, "steps": 5}}
+    pack = st.localize(base, fine_tuned, wrapped, None, batches, names=lambda n: n[len("net.") :], **options)
+    assert sum(pack.tensors.values()) > 0
+
+
+def test_what_makes_no_sense(task, folder):
+    base, fine_tuned, batches = task
+    with pytest.raises(stitchpack.InvalidInput, match="batches"):
+        st.localize(base, fine_tuned, net(), None, [])
+    with pytest.raises(stitchpack.InvalidInput, match="map them"):
+        st.localize(base, fine_tuned, torch.nn.Linear(3, 3), None, batches, names=lambda n: None)
+    with pytest.raises(stitchpack.InvalidInput, match="shape"):
+        st.localize(base, fine_tuned, torch.nn.Sequential(torch.nn.Linear(3, 3)), None, batches)
+    silent = net()
+    silent.forward = lambda batch: None
+    with pytest.raises(stitchpack.InvalidInput, match="give a loss"):
+        st.localize(base, fine_tuned, silent, None, batches)

@@ -1,0 +1,182 @@
+//! The stages of learning: on the way to the fine-tuned model, choosing a mask, moving the gains.
+
+use std::sync::Arc;
+
+use crate::create::gradient::{Batch, Gradient, Parameter};
+use crate::create::learned::{Learned, LearnedTensor};
+use crate::create::options::{CreateOptions, Localizer, Lossy, Method};
+use crate::create::pairs::{Pair, Pairs};
+use crate::create::receiver::Receiver;
+use crate::error::{Error, Escaped, Result};
+use crate::method::localize::keys::numbers;
+use crate::method::localize::learned::gains::Gains;
+use crate::method::localize::learned::importance::{Importance, mean_square};
+
+/// How far the gradient may overrule |delta|: the masks of these are tried, and the loss decides. [LRN-3]
+const TRUSTS: [f64; 5] = [0.0, 0.125, 0.25, 0.5, 1.0];
+
+/// Each with these powers of the gain that the rule gives: the rule, half the way to no gain, and none.
+const POWERS: [f64; 3] = [1.0, 0.5, 0.0];
+
+/// The model that is evaluated, its gradient, and what was seen so far.
+pub(super) struct Lesson<'a> {
+    pairs: &'a Pairs<'a>,
+    own: Vec<&'a Pair>,
+    /// What the pack would be without data.
+    lossy: Lossy,
+    options: &'a CreateOptions,
+    gradient: &'a mut dyn Gradient,
+    values: Vec<Vec<f32>>,
+    gradients: Vec<Vec<f32>>,
+    importance: Vec<Importance>,
+}
+
+/// The pack as learned so far.
+pub(super) struct Pupil {
+    learned: Learned,
+    receiver: Receiver,
+    gains: Gains,
+}
+
+impl<'a> Lesson<'a> {
+    pub fn new(
+        pairs: &'a Pairs,
+        lossy: Lossy,
+        options: &'a CreateOptions,
+        gradient: &'a mut dyn Gradient,
+    ) -> Result<Self> {
+        let own: Vec<&Pair> = pairs.floats().map(|(_, pair)| pair).collect();
+        let values = own.iter().map(|pair| between(pairs, pair, 0.0)).collect::<Result<Vec<_>>>()?;
+        let gradients = values.iter().map(|v| vec![0.0; v.len()]).collect();
+        let importance = own.iter().zip(&values).map(|(p, v)| Importance::new(v.len(), p.info.row_len() as usize));
+        let importance = importance.collect();
+        options.workers.progress().stage("learning", 0);
+        Ok(Lesson { pairs, own, lossy, options, gradient, values, gradients, importance })
+    }
+
+    /// Sees the gradient at a point between base (0) and fine-tuned model (1). [LRN-2]
+    pub fn visit(&mut self, batch: Batch, at: f64) -> Result<()> {
+        self.go_to(at)?;
+        self.evaluate(batch)?;
+        let unit = mean_square(&self.gradients);
+        if unit > 0.0 {
+            let each = self.importance.iter_mut().zip(&self.gradients);
+            each.for_each(|(importance, gradient)| importance.add(gradient, unit));
+        }
+        Ok(())
+    }
+
+    /// The mask and the gain with the smallest loss on one batch; of equal ones the one nearest to what is done without data.
+    pub fn choose(&mut self, batch: Batch, by_importance: bool, any_gain: bool) -> Result<Pupil> {
+        self.go_to(0.0)?;
+        let trusts = if by_importance { &TRUSTS[..] } else { &TRUSTS[..1] };
+        let powers = if any_gain { &POWERS[..] } else { &POWERS[..1] };
+        let mut best: Option<(f64, Pupil)> = None;
+        for trust in trusts {
+            let learned = self.learned(*trust);
+            let receiver = self.receiver(&learned)?;
+            let mut least = (f64::INFINITY, 1.0);
+            // With one mask and one gain there is nothing to choose.
+            let alone = trusts.len() * powers.len() == 1;
+            for power in powers.iter().filter(|_| !alone) {
+                receiver.place(&vec![receiver.gain.powf(*power); self.own.len()], &mut self.values);
+                let loss = self.evaluate(batch)?;
+                if loss < least.0 {
+                    least = (loss, *power);
+                }
+            }
+            receiver.clear(&mut self.values);
+            if best.as_ref().is_none_or(|(loss, _)| least.0 < *loss) {
+                let gains = Gains::new(self.own.len(), receiver.gain.powf(least.1));
+                best = Some((least.0, Pupil { learned, receiver, gains }));
+            }
+        }
+        best.map(|(_, pupil)| pupil).ok_or_else(|| Error::Internal("no mask was tried".into()))
+    }
+
+    /// Moves the gains by the gradient at the model that a receiver would get. [LRN-5]
+    pub fn calibrate(&mut self, pupil: &mut Pupil, batch: Batch, rate: f64, lambda: f64) -> Result<()> {
+        let gains: Vec<f64> = pupil.gains.all().collect();
+        pupil.receiver.place(&gains, &mut self.values);
+        self.evaluate(batch)?;
+        let slopes = pupil.receiver.gain_slopes(&gains, &self.gradients);
+        pupil.gains.step(&slopes, rate, lambda);
+        Ok(())
+    }
+
+    /// What was learned.
+    pub fn finish(self, pupil: Pupil) -> Learned {
+        let Pupil { mut learned, gains, .. } = pupil;
+        for (pair, gain) in self.own.iter().zip(gains.all()) {
+            if let Some(tensor) = learned.tensors.get_mut(&pair.info.name) {
+                tensor.gain = gain;
+            }
+        }
+        learned
+    }
+
+    fn go_to(&mut self, at: f64) -> Result<()> {
+        for (pair, values) in self.own.iter().zip(&mut self.values) {
+            // Freed first, so that no tensor is held twice.
+            *values = Vec::new();
+            *values = between(self.pairs, pair, at)?;
+        }
+        Ok(())
+    }
+
+    fn learned(&self, trust: f64) -> Learned {
+        let tensors = self.own.iter().zip(&self.importance).map(|(pair, importance)| {
+            let (rows, columns) = importance.factors(trust);
+            (pair.info.name.clone(), LearnedTensor { elements: pair.info.elements(), rows, columns, gain: 1.0 })
+        });
+        Learned { tensors: tensors.collect() }
+    }
+
+    fn receiver(&self, learned: &Learned) -> Result<Receiver> {
+        let localizer = Localizer::Learned(Arc::new(learned.clone()));
+        let method = Method::Lossy(Lossy { localizer, ..self.lossy.clone() });
+        Receiver::of(self.pairs, &CreateOptions { method, ..self.options.clone() }, &self.values)
+    }
+
+    /// The loss at what the values are now; the gradients become those of the same place.
+    fn evaluate(&mut self, batch: Batch) -> Result<f64> {
+        self.options.workers.check_cancelled()?;
+        let mut parameters = Vec::with_capacity(self.own.len());
+        for ((pair, values), slopes) in self.own.iter().zip(&self.values).zip(&mut self.gradients) {
+            slopes.fill(0.0);
+            parameters.push(Parameter::new(&pair.info.name, &pair.info.shape, values, slopes));
+        }
+        let loss = self.gradient.evaluate(batch, &mut parameters)?;
+        let step = batch.step;
+        if !loss.is_finite() {
+            return Err(Error::Refused(format!("the loss of batch {step} is {loss}, must be finite")));
+        }
+        for (pair, slopes) in self.own.iter().zip(&self.gradients) {
+            if let Some(x) = slopes.iter().find(|x| !x.is_finite()) {
+                let name = Escaped(&pair.info.name);
+                return Err(Error::Refused(format!(
+                    "the gradient of tensor \"{name}\" has {x} in batch {step}, must be finite"
+                )));
+            }
+        }
+        Ok(loss)
+    }
+}
+
+/// Elements of a tensor between those of the base (0) and the fine-tuned model (1).
+fn between(pairs: &Pairs, pair: &Pair, at: f64) -> Result<Vec<f32>> {
+    let mut out = Vec::with_capacity(pair.info.elements() as usize);
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for (start, len) in super::cut(pair.info.units()) {
+        numbers(pair.info.dtype, &pairs.base_units(pair, start, len)?, &mut from);
+        if at == 0.0 {
+            out.extend(from.iter().map(|x| *x as f32));
+            continue;
+        }
+        numbers(pair.info.dtype, &pairs.tuned_units(pair, start, len)?, &mut to);
+        // Equal numbers stay as they are, also where they are infinite.
+        let mixed = from.iter().zip(&to).map(|(a, b)| if a == b { *a } else { a + at * (b - a) });
+        out.extend(mixed.map(|x| x as f32));
+    }
+    Ok(out)
+}
