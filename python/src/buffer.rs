@@ -6,15 +6,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use memmap2::{Advice, MmapMut};
-use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::memory::Memory;
 use crate::model::Stitched;
-
-/// From this size on memory is taken from the system in pages as large as it has, so that filling it is not mostly page faults.
-const LARGE: usize = 1 << 20;
 
 /// A run of bytes, and whatever has to live as long as they are looked at.
 #[pyclass(frozen, module = "stitchpack")]
@@ -28,50 +24,6 @@ pub struct Buffer {
 enum Owner {
     Memory(Memory),
     Model(Arc<Stitched>),
-}
-
-/// Memory that a tensor is written into.
-pub enum Memory {
-    Small(Vec<u8>),
-    Large(MmapMut),
-    /// 64-bit numbers in the machine's order.
-    Positions(Vec<u64>),
-}
-
-impl Memory {
-    /// `len` bytes, zero.
-    ///
-    /// # Errors
-    /// MemoryError where the system has no more.
-    pub fn new(len: usize) -> PyResult<Self> {
-        let none = |e: String| PyMemoryError::new_err(format!("{len} bytes for a tensor: {e}"));
-        if len < LARGE {
-            return Ok(Memory::Small(vec![0; len]));
-        }
-        let map = MmapMut::map_anon(len).map_err(|e| none(e.to_string()))?;
-        // A kernel without huge pages is slower, that is all.
-        drop(map.advise(Advice::HugePage));
-        Ok(Memory::Large(map))
-    }
-
-    /// The bytes to write into.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Memory::Small(bytes) => bytes,
-            Memory::Large(map) => map,
-            // Nothing is read into numbers; they come as they are.
-            Memory::Positions(_) => &mut [],
-        }
-    }
-
-    /// Where the bytes are, and how many.
-    fn place(&mut self) -> (usize, usize) {
-        match self {
-            Memory::Small(bytes) => (bytes.as_mut_ptr().expose_provenance(), bytes.len()),
-            Memory::Large(map) => (map.as_mut_ptr().expose_provenance(), map.len()),
-            Memory::Positions(all) => (all.as_mut_ptr().expose_provenance(), size_of_val(&all[..])),
-        }
-    }
 }
 
 impl Buffer {

@@ -8,7 +8,8 @@ use stitchpack::checkpoint::ModelSource;
 use stitchpack::create::{Batch, Gradient, LearnOptions, Parameter};
 use stitchpack::{CreateOptions, Error, Result};
 
-use crate::buffer::{Buffer, Memory};
+use crate::buffer::Buffer;
+use crate::memory::{Memory, Pages};
 
 /// What to learn with. What is None is left to the library.
 #[derive(FromPyObject)]
@@ -90,7 +91,7 @@ impl Lesson {
     ) -> PyResult<(f64, HashMap<String, Vec<f32>>)> {
         let mut given = Vec::with_capacity(parameters.len());
         for parameter in parameters {
-            let mut memory = Memory::new(size_of_val(parameter.values()))?;
+            let mut memory = Memory::new(size_of_val(parameter.values()), Pages::Usual)?;
             for (out, value) in memory.bytes_mut().as_chunks_mut::<4>().0.iter_mut().zip(parameter.values()) {
                 *out = value.to_le_bytes();
             }

@@ -10,6 +10,7 @@ mod create;
 mod error;
 mod inspect;
 mod learn;
+mod memory;
 mod merge;
 mod model;
 mod pack;

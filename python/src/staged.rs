@@ -8,8 +8,9 @@ use stitchpack::Checkpoint;
 use stitchpack::live::{Staged as Set, Update};
 
 use crate::base::Base;
-use crate::buffer::{Buffer, Memory};
+use crate::buffer::Buffer;
 use crate::call::Call;
+use crate::memory::Memory;
 use crate::merge::Merge;
 
 self_cell!(
