@@ -11,7 +11,7 @@ const LARGE: usize = 1 << 20;
 const HUGE_ORDER: usize = 9;
 
 /// Bytes of huge pages that are left to others.
-const RESERVE: usize = 256 << 20;
+const RESERVE: usize = 2 << 30;
 
 /// Which pages memory is asked for in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
