@@ -101,7 +101,7 @@ def test_a_loss_of_ones_own(task):
 def test_forms_of_batches_give_the_same_pack(task):
     base, fine_tuned, batches = task
     learn = {"path": 2, "steps": 5}
-    forms = [batches, [(b,) for b in batches], [{"input": b} for b in batches]]
+    forms = [batches, [(b,) for b in batches], [{"input": b} for b in batches], (b.clone() for b in batches)]
     ids = {st.localize(base, fine_tuned, net(), None, form, density=0.2, learn=learn).id for form in forms}
     assert len(ids) == 1
 

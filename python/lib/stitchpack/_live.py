@@ -42,7 +42,8 @@ class Live:
     Staging takes the time and can fail, while the module runs; committing only writes, and is for a moment in which nobody
     computes with the module. Nothing is ever added or subtracted: after any swaps the tensors have the bits of a fresh load.
 
-    The module must hold the base, bit for bit, or ``held``, the packs that it was loaded with. Its tensors have the base's dtypes
+    The module must hold the base, bit for bit, or ``held``, the packs that it was loaded with; between swaps nobody else may write
+    to it. Its tensors have the base's dtypes
     and shapes, and are contiguous. ``names`` maps the names of its state dict to those of the base, where they differ; without it
     the prefix of a transformers base model is found. Tensors that the module has and the base has not are left alone.
     """

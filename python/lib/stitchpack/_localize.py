@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def localize(
     fine_tuned: BaseLike,
     model: Any,
     loss: Optional[Loss],
-    batches: Sequence[Any],
+    batches: Iterable[Any],
     *,
     out: Optional[PathLike] = None,
     names: Names = None,
@@ -38,7 +38,7 @@ def localize(
     """Makes a pack whose positions and gains are learned from the gradient of a loss.
 
     ``model`` is a module of the base's architecture; what it holds does not matter, and is there again afterwards. Evaluation ``i``
-    takes ``batches[i % len(batches)]``. A batch is given to the module as keywords where it is a mapping, as arguments where it is
+    takes ``batches[i % len(batches)]``; all of them are held at once, and so are the fine-tuned model's logits of each. A batch is given to the module as keywords where it is a mapping, as arguments where it is
     a tuple or list, else as the only argument.
 
     loss: from the module and a batch to a scalar tensor. None: how far the module's logits are from those of the fine-tuned
@@ -48,6 +48,7 @@ def localize(
     learn: how to learn, as for :func:`stitchpack.create`.
     size, density, values …: how large the pack may be and how it is made, as for :func:`stitchpack.create`.
     """
+    batches = list(batches)
     if not batches:
         raise InvalidInput("there are no batches to learn from")
     start, goal = base_of(base, mmap), base_of(fine_tuned, mmap)
