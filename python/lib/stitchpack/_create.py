@@ -131,13 +131,17 @@ def create(
         "lesson": lesson_of(gradient, learn),
     }
     path = None if out is None else os.fspath(out)
-    tuned = os.fspath(fine_tuned) if _is_adapter(fine_tuned) else base_of(fine_tuned, mmap)
+    tuned = _adapter_of(fine_tuned) or base_of(fine_tuned, mmap)
     made = _native.create(base_of(base, mmap), tuned, path, merge_of(after), how, call_of(threads, progress))
     return Created(path=path, **made)
 
 
-def _is_adapter(model: BaseLike) -> bool:
-    return not isinstance(model, Base) and os.path.isfile(os.path.join(os.fspath(model), "adapter_config.json"))
+def _adapter_of(model: BaseLike) -> Optional[str]:
+    """The path of an adapter's folder; None for a model."""
+    if isinstance(model, Base):
+        return None
+    path = os.fspath(model)
+    return path if os.path.isfile(os.path.join(path, "adapter_config.json")) else None
 
 
 def _decimal(density: Union[str, float, None]) -> Optional[str]:

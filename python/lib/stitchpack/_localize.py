@@ -38,8 +38,8 @@ def localize(
     """Makes a pack whose positions and gains are learned from the gradient of a loss.
 
     ``model`` is a module of the base's architecture; what it holds does not matter, and is there again afterwards. Evaluation ``i``
-    takes ``batches[i % len(batches)]``; all of them are held at once, and so are the fine-tuned model's logits of each. A batch is given to the module as keywords where it is a mapping, as arguments where it is
-    a tuple or list, else as the only argument.
+    takes ``batches[i % len(batches)]``; all of them are held at once, and so are the fine-tuned model's logits of each. A batch is
+    given to the module as keywords where it is a mapping, as arguments where it is a tuple or list, else as the only argument.
 
     loss: from the module and a batch to a scalar tensor. None: how far the module's logits are from those of the fine-tuned
         model (the Kullback-Leibler divergence), which needs no labels.
