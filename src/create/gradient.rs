@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Escaped, Result};
 
-/// A loss and its gradient with respect to the parameters, as the caller's framework computes them.
+/// A loss and its gradient with respect to the parameters, as the caller's framework computes them. [LRN-1]
 ///
 /// Anything that the stitched model should keep will do as a loss. What was measured best matches the fine-tuned model's
 /// outputs on rows that need no labels (spec/rationale.md). Its scale does not matter, as long as it stays the same.

@@ -27,7 +27,7 @@ pub struct LearnOptions {
 
 impl Default for LearnOptions {
     fn default() -> Self {
-        LearnOptions { path: 8, steps: 32, seed: 0, rate: 0.1, lambda: 0.1 }
+        LearnOptions { path: 8, steps: 24, seed: 0, rate: 0.1, lambda: 0.1 }
     }
 }
 

@@ -75,23 +75,34 @@ impl<'a> Lesson<'a> {
         for trust in trusts {
             let learned = self.learned(*trust);
             let receiver = self.receiver(&learned)?;
-            let mut least = (f64::INFINITY, 1.0);
             // With one mask and one gain there is nothing to choose.
-            let alone = trusts.len() * powers.len() == 1;
-            for power in powers.iter().filter(|_| !alone) {
-                receiver.place(&vec![receiver.gain.powf(*power); self.own.len()], &mut self.values);
-                let loss = self.evaluate(batch)?;
-                if loss < least.0 {
-                    least = (loss, *power);
-                }
-            }
+            let (loss, power) = match trusts.len() * powers.len() {
+                1 => (0.0, 1.0),
+                _ => self.best_power(&receiver, powers, batch)?,
+            };
             receiver.clear(&mut self.values);
-            if best.as_ref().is_none_or(|(loss, _)| least.0 < *loss) {
-                let gains = Gains::new(self.own.len(), receiver.gain.powf(least.1));
-                best = Some((least.0, Pupil { learned, receiver, gains }));
+            if best.as_ref().is_none_or(|(least, _)| loss < *least) {
+                let gains = Gains::new(self.own.len(), receiver.gain.powf(power));
+                best = Some((loss, Pupil { learned, receiver, gains }));
             }
         }
         best.map(|(_, pupil)| pupil).ok_or_else(|| Error::Internal("no mask was tried".into()))
+    }
+
+    /// The smallest loss of a mask, and the power of its gain that has it.
+    fn best_power(&mut self, receiver: &Receiver, powers: &[f64], batch: Batch) -> Result<(f64, f64)> {
+        let mut least = (f64::INFINITY, 1.0);
+        for power in powers {
+            receiver.place(&vec![receiver.gain.powf(*power); self.own.len()], &mut self.values);
+            let loss = self.evaluate(batch)?;
+            if loss > least.0 {
+                break; // A loss that rises on the way to no gain goes on rising.
+            }
+            if loss < least.0 {
+                least = (loss, *power);
+            }
+        }
+        Ok(least)
     }
 
     /// Moves the gains by the gradient at the model that a receiver would get. [LRN-5]
