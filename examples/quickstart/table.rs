@@ -51,9 +51,12 @@ pub fn print(rows: &[Row]) {
     let mean_bytes = |i: usize| rows.iter().map(|row| row.bytes()[i]).sum::<u64>() / rows.len() as u64;
     line("mean", std::array::from_fn(mean), std::array::from_fn(mean_bytes));
     println!(
-        "\nPercent right of 599 test images. \"learned\" chose positions and gains with {ROWS} rows. \"2 packs\" is the mean over the pairs that a task is in. \"average\" and"
+        "\nPercent right of 599 test images. \"learned\" chose positions and gains with {ROWS} images without labels."
     );
-    println!("\"arith.\" merge the four whole models: their mean, and task arithmetic with lambda 0.3.");
+    println!(
+        "\"2 packs\" is the mean over the pairs that a task is in. \"average\" and \"arith.\" merge the four whole"
+    );
+    println!("models: their mean, and task arithmetic with lambda 0.3.");
 }
 
 fn line(name: &str, scores: [f64; 8], [model, pack, exact]: [u64; 3]) {

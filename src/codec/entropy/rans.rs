@@ -67,6 +67,7 @@ impl Encoder {
 }
 
 /// ⌈2^44 / f⌉ by frequency: a division is the slowest thing that a processor does.
+#[expect(clippy::indexing_slicing, reason = "computed when this is compiled, where nothing else is possible")]
 static RECIPROCALS: [u64; TOTAL as usize + 1] = {
     let mut all = [0; TOTAL as usize + 1];
     let mut f = 1;
