@@ -302,6 +302,8 @@ fn a_chain_and_its_fold_give_what_was_trained_last() {
     lab.run("apply base.safetensors --recipe stitch.json -o again.safetensors").ok();
     assert_eq!(lab.read("again.safetensors"), lab.read("q.safetensors"));
     lab.run("fold base.safetensors p-exact.stitch next.stitch -o both.stitch").ok();
+    lab.run("fold --base base.safetensors p-exact.stitch next.stitch -o again.stitch").ok();
+    assert_eq!(lab.read("again.stitch"), lab.read("both.stitch"));
     lab.run("apply base.safetensors both.stitch -o folded.safetensors --check").ok();
     assert_eq!(lab.read("folded.safetensors"), lab.read("q.safetensors"));
     lab.run("fold base.safetensors p-exact.stitch next.stitch -o both.stitch").fails_with(6, &["exists"]);

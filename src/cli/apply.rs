@@ -53,6 +53,9 @@ pub(super) struct Merge {
     /// Packs, each with an optional weight: PACK or PACK@0.6. A pack that was made after others goes onto their result
     #[arg(value_name = "PACK[@WEIGHT]")]
     packs: Vec<String>,
+    /// The base, for those who name it by an option as other commands do; then every other name is a pack
+    #[arg(long = "base", value_name = "BASE")]
+    named_base: Option<PathBuf>,
     /// A factor of everything that is added to the base [default: 1]
     #[arg(long, allow_negative_numbers = true)]
     lambda: Option<f32>,
@@ -65,6 +68,17 @@ pub(super) struct Merge {
     /// How much of the base is read to know it: full, touched or cached
     #[arg(long, value_name = "HOW", default_value = "cached")]
     base_check: String,
+}
+
+impl Merge {
+    /// The base, and the packs as they were named.
+    fn parts(&self) -> (PathBuf, Vec<String>) {
+        let first = self.base.to_string_lossy().into_owned();
+        match &self.named_base {
+            Some(base) => (base.clone(), std::iter::once(first).chain(self.packs.iter().cloned()).collect()),
+            None => (self.base.clone(), self.packs.clone()),
+        }
+    }
 }
 
 /// Packs, each with its weight.
@@ -168,7 +182,8 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
 
 pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<(Ready, Packs)> {
     let mut check: BaseCheck = args.base_check.parse()?;
-    let mut named = args.packs.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
+    let (base, named) = args.parts();
+    let mut named = named.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
     let mut options = MergeOptions {
         overlap: args.overlap.as_deref().map(str::parse::<OverlapRule>).transpose()?,
         lambda: args.lambda.unwrap_or(1.0),
@@ -189,7 +204,7 @@ pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> R
     if named.is_empty() && recipe.is_none() {
         return Err(Error::InvalidInput("name at least one pack".into()));
     }
-    let base = global.checkpoint(&args.base)?;
+    let base = global.checkpoint(&base)?;
     let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
     let packs = super::open_packs(&paths)?;
     // How packs follow each other shows only in the digest of the whole.
