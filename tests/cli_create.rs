@@ -537,3 +537,30 @@ fn deltas_that_are_no_numbers_are_refused_where_they_cannot_be_stored() {
     lab.run(&format!("{CREATE} -o p.stitch --density 1 --values bf16")).ok();
     assert_eq!(by_name(&tuned_model(2)).len(), 5);
 }
+
+#[test]
+fn a_command_of_the_users_measures_candidates() {
+    let lab = Lab::with_pair();
+    // Bytes that differ from the fine-tuned file, so that fewer are better.
+    fs::write(lab.path("score"), "cmp -l \"$1\" tuned.safetensors | wc -l\n").unwrap();
+    let eval = |command: &str, more: &str| {
+        let mut args: Vec<&str> = CREATE.split_whitespace().collect();
+        args.extend(["-o", "p.stitch", "--json", "--eval", command]);
+        args.extend(more.split_whitespace());
+        lab.run_args(&args)
+    };
+    let document = eval("sh score", "--keep 60%").ok().json();
+    let found = &document["evaluation"];
+    assert_eq!(found["fine_tuned"], 0.0);
+    assert!(found["chosen"]["kept"].as_f64().unwrap() >= 0.6);
+    assert_eq!(
+        found["chosen"]["pack_bytes"],
+        found["trials"].as_array().unwrap().iter().find(|t| t["kept"].as_f64() >= Some(0.6)).unwrap()["pack_bytes"]
+    );
+    eval("sh score {}", "--keep 60% --force").ok();
+    eval("false", "--force").fails_with(6, &["ended with"]);
+    eval("echo nothing #", "--force").fails_with(6, &["must be a number"]);
+    eval("sh score", "").fails_with(6, &["exists"]);
+    eval("sh score", "--keep 0 --force").fails_with(2, &["share"]);
+    lab.run(&format!("{CREATE} -o q.stitch --keep 50%")).refused_by_parser(&["--eval"]);
+}

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("create", &["error", "limits", "parallel", "model", "checkpoint", "method", "codec", "format", "pack"]),
     ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
     ("apply", &["error", "files", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),
+    ("keep", &["error", "model", "checkpoint", "create", "pack", "stitched", "apply"]),
     ("live", &["error", "parallel", "model", "checkpoint", "method", "stitched"]),
     ("export", &["error", "parallel", "model", "checkpoint", "method", "stitched", "live"]),
     ("diff", &["error", "model", "checkpoint", "method", "create"]),

@@ -247,7 +247,7 @@ pub(crate) fn refuse_input<'a>(output: &Path, inputs: impl Iterator<Item = &'a P
 }
 
 /// [OUT-3]
-fn refuse_existing(target: &Path, force: bool) -> Result<()> {
+pub(crate) fn refuse_existing(target: &Path, force: bool) -> Result<()> {
     if force || std::fs::symlink_metadata(target).is_err() { Ok(()) } else { Err(exists(target)) }
 }
 

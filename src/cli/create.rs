@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use stitchpack::checkpoint::{BaseCheck, ModelSource};
 use stitchpack::create::{Budget, CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope, Size};
+use stitchpack::keep::Found;
 use stitchpack::method::density::Density;
 use stitchpack::model::delta::{Groups, ValueKind};
 use stitchpack::{Checkpoint, Created, Error, MergeOptions, Result, StitchedModel};
 
 use super::Global;
+use super::eval::{self, Eval};
 use super::say::{Say, count, names, percent, size};
 
 /// Make a pack of the difference between a base and a fine-tuned model
@@ -27,6 +29,8 @@ pub struct Args {
     after: Vec<PathBuf>,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    eval: Eval,
     /// Write a note on the pack (task, licence, metrics …); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
@@ -121,6 +125,12 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         base_check,
         workers: global.workers(),
     };
+    if let (true, Some(out)) = (args.eval.is_asked(), &args.output) {
+        let found = args.eval.create(&base, &global.checkpoint(&args.fine_tuned)?, out, &options, say)?;
+        drop(options);
+        report(&found.created, args.output, args.carry_files, Some(&found), say);
+        return Ok(());
+    }
     let after = if args.after.is_empty() { None } else { Some(chain(&base, &args.after, base_check, global)?) };
     let ground: &dyn ModelSource = after.as_ref().map_or(&base, |model| model);
     let fine_tuned: Box<dyn ModelSource> = match stitchpack::adapter::is_adapter(&args.fine_tuned) {
@@ -132,7 +142,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         _ => stitchpack::create_dry(ground, &*fine_tuned, &options)?,
     };
     drop(options);
-    report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, say);
+    report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, None, say);
     Ok(())
 }
 
@@ -194,7 +204,8 @@ fn notes(meta: &[String]) -> Result<std::collections::BTreeMap<String, String>> 
     Ok(notes)
 }
 
-pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, say: &Say) {
+/// What was made, and how it was measured where it was.
+pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, found: Option<&Found>, say: &Say) {
     if !c.skipped.is_empty() {
         say.warn(format!("left out, because only the fine-tuned model has them so: {}", names(&c.skipped)));
     }
@@ -214,7 +225,7 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, say:
             "fine_tuned_bytes": c.fine_tuned_bytes, "size_share": share, "touched_tensors": c.touched,
             "candidates": c.candidates, "changed": c.changed, "kept": c.kept, "energy_kept": c.energy, "gain": c.gain,
             "exact": c.exact, "unchanged_in_mask": c.unchanged_in_mask, "carried": c.carried, "skipped": c.skipped,
-            "only_in_base": c.only_in_base, "differing_files": c.companions,
+            "only_in_base": c.only_in_base, "differing_files": c.companions, "evaluation": found.map(eval::document),
         });
         return say.document(&document);
     }
@@ -238,12 +249,19 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, say:
         ));
         say.line(format!("energy   {} of the task vector's squared norm; gain {:.4}", percent(c.energy), c.gain));
         let bits = c.pack_bytes as f64 * 8.0 / c.candidates.max(1) as f64;
-        say.line(format!("lossy    {bits:.3} bits a parameter; not evaluated, measure the applied model on your task"));
+        let worth = match found {
+            Some(found) => format!("keeps {} of what fine-tuning gained", percent(found.chosen.kept)),
+            None => "not evaluated, measure the applied model on your task".into(),
+        };
+        say.line(format!("lossy    {bits:.3} bits a parameter; {worth}"));
     }
     if c.unchanged_in_mask > 0 {
         say.line(format!("dropped  {} positions of the mask, where nothing changed", count(c.unchanged_in_mask)));
     }
     if !c.carried.is_empty() {
         say.line(format!("carried  {}", names(&c.carried)));
+    }
+    if let Some(found) = found {
+        eval::report(found, say);
     }
 }

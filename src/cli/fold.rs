@@ -45,7 +45,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     };
     let created = stitchpack::create(&ready.base, &model, &args.output, &options)?;
     drop(options);
-    super::create::report(&created, Some(args.output), true, say);
+    super::create::report(&created, Some(args.output), true, None, say);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod create;
 mod diff;
+mod eval;
 mod export;
 mod fold;
 mod inspect;

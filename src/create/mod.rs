@@ -105,6 +105,15 @@ pub fn create(
     Ok(created)
 }
 
+/// Options that say how the pack is made, for options that may say only how large it may be: with them [`create`] makes the
+/// same pack.
+///
+/// # Errors
+/// As [`create`].
+pub fn resolve(base: &dyn ModelSource, fine_tuned: &dyn ModelSource, options: &CreateOptions) -> Result<CreateOptions> {
+    Prepared::of(base, fine_tuned, options)?.resolve(options)
+}
+
 /// Does everything but keep the pack: what [`create`] would report, and how large the pack would be.
 ///
 /// # Errors

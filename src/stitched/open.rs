@@ -29,7 +29,7 @@ impl StitchedModel<'static> {
     /// Gives the base's digests besides, as far as `base_check` had them taken: what [`apply`](crate::apply()) asks for.
     ///
     /// # Errors
-    /// As [`OpenedPack::open`], [`Checkpoint::identity_with`] and [`StitchedModel::chain`].
+    /// As [`VerifiedPack::open_all`], [`Checkpoint::identity_with`] and [`StitchedModel::chain`].
     pub fn open<P: AsRef<Path>>(
         base: impl Into<Arc<Checkpoint>>,
         packs: impl IntoIterator<Item = (P, f32)>,
