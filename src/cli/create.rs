@@ -220,13 +220,16 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, foun
     }
     let share = c.pack_bytes as f64 / c.fine_tuned_bytes.max(1) as f64;
     if say.json {
-        let document = serde_json::json!({
+        let mut document = serde_json::json!({
             "path": path, "id": c.id.to_string(), "content_id": c.content.to_string(), "pack_bytes": c.pack_bytes,
             "fine_tuned_bytes": c.fine_tuned_bytes, "size_share": share, "touched_tensors": c.touched,
             "candidates": c.candidates, "changed": c.changed, "kept": c.kept, "energy_kept": c.energy, "gain": c.gain,
             "exact": c.exact, "unchanged_in_mask": c.unchanged_in_mask, "carried": c.carried, "skipped": c.skipped,
-            "only_in_base": c.only_in_base, "differing_files": c.companions, "evaluation": found.map(eval::document),
+            "only_in_base": c.only_in_base, "differing_files": c.companions,
         });
+        if let (Some(found), Some(members)) = (found, document.as_object_mut()) {
+            members.insert("evaluation".into(), eval::document(found));
+        }
         return say.document(&document);
     }
     let what = path.map_or("dry run".into(), |p| p.display().to_string());

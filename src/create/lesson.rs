@@ -15,8 +15,8 @@ use crate::method::localize::learned::importance::{Importance, mean_square};
 /// How far the gradient may overrule |delta|: the masks of these are tried, and the loss decides. [LRN-3]
 const TRUSTS: [f64; 5] = [0.0, 0.125, 0.25, 0.5, 1.0];
 
-/// Each with these powers of the gain that the rule gives: the rule, half the way to no gain, and none.
-const POWERS: [f64; 3] = [1.0, 0.5, 0.0];
+/// Each with these powers of the gain that the rule gives, from the rule to no gain: a mask whose gain is far off would seem a bad one.
+const POWERS: [f64; 5] = [1.0, 0.8, 0.6, 0.4, 0.0];
 
 /// The model that is evaluated, its gradient, and what was seen so far.
 pub(super) struct Lesson<'a> {
