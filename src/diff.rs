@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{BaseCheck, ModelSource};
 use crate::create::{CreateOptions, NewTensors, Pair, Pairs, cut};
 use crate::error::Result;
 use crate::method::float::{load_unit, with_element};
@@ -62,9 +62,9 @@ type Bins = Vec<(u64, f64)>;
 ///
 /// # Errors
 /// As [`create`](crate::create()), but tensors on one side only are listed, not refused.
-pub fn diff(base: &Checkpoint, fine_tuned: &Checkpoint, options: CreateOptions) -> Result<Diff> {
+pub fn diff(base: &dyn ModelSource, fine_tuned: &dyn ModelSource, options: CreateOptions) -> Result<Diff> {
     let options = CreateOptions { new_tensors: NewTensors::Skip, ..options };
-    let identity = base.identity(&options.workers)?;
+    let identity = base.identity_of(BaseCheck::Full, &|_| true, &options.workers)?;
     let pairs = Pairs::of(base, fine_tuned, &identity, &options)?;
     options.workers.progress().stage("comparing", pairs.all.iter().map(|p| p.info.byte_len()).sum());
     let (mut out, mut bins) = (Diff::default(), vec![(0u64, 0f64); 1 << 16]);

@@ -1,7 +1,7 @@
 //! Small help with files, used by packs and checkpoints alike.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -19,6 +19,13 @@ pub(crate) fn open_regular(path: &Path) -> Result<File> {
         return Err(Error::io(path, io::Error::new(io::ErrorKind::InvalidInput, what)));
     }
     Ok(file)
+}
+
+/// All bytes of a small regular file, such as an index.
+pub(crate) fn read_regular(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    Ok(bytes)
 }
 
 /// Copies a range of one file to another without taking it through memory of ours, or by sharing it where the file system can.

@@ -62,6 +62,7 @@ pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod inspect;
+mod json;
 pub mod keep;
 pub mod limits;
 pub mod live;

@@ -97,7 +97,9 @@ impl Workers {
         };
         let helpers = self.threads.min(n).saturating_sub(1);
         let states = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..helpers).map(|_| scope.spawn(run)).collect();
+            // Where no more threads are to be had, those that are there do the work.
+            let start = |_| std::thread::Builder::new().spawn_scoped(scope, run).ok();
+            let handles: Vec<_> = (0..helpers).map_while(start).collect();
             let mut states = vec![run()];
             for handle in handles {
                 states.push(handle.join().map_err(|_| Error::Internal("a worker thread panicked".into()))?);

@@ -1,8 +1,12 @@
 //! `stitch.json`: what a merged model was made of, so that it can be made again. spec/format.md, "Recipe".
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files::read_regular;
+use crate::json::{Object, objects};
 use crate::model::digest::Digest;
 
 /// The version of the recipe's shape.
@@ -17,6 +21,7 @@ pub struct Recipe {
     /// Digest of the base checkpoint, as hex.
     pub base: String,
     /// The packs, in the order in which they were named.
+    #[serde(deserialize_with = "objects")]
     pub packs: Vec<RecipePack>,
     /// The overlap rule.
     pub overlap: String,
@@ -46,13 +51,21 @@ impl Recipe {
         Recipe { stitch_recipe: FORMAT, base, packs, overlap: overlap.into(), lambda, result }
     }
 
+    /// Reads the recipe in a file.
+    ///
+    /// # Errors
+    /// `Io` for what is no regular file or cannot be read; otherwise as [`Recipe::parse`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::parse(&read_regular(path)?).map_err(|e| e.in_file(path))
+    }
+
     /// Reads a recipe.
     ///
     /// # Errors
     /// `Malformed` for what is no recipe, `Unsupported` for a newer one.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let bad = |detail: String| Error::malformed("REC-1", "recipe", detail);
-        let recipe: Recipe = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
+        let Object(recipe) = serde_json::from_slice::<Object<Recipe>>(json).map_err(|e| bad(e.to_string()))?;
         if recipe.stitch_recipe > FORMAT {
             let (found, known) = (recipe.stitch_recipe.into(), FORMAT.into());
             return Err(Error::Unsupported { what: "recipe version".into(), found, known });

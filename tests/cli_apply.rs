@@ -320,3 +320,29 @@ fn a_folded_merge_says_that_it_is_one() {
     let again = lab.run("apply base.safetensors merge.stitch r-exact.stitch -o again.safetensors").ok();
     assert!(again.stderr.contains("already a merge: "), "{}", again.stderr);
 }
+
+#[test]
+fn an_output_never_replaces_the_recipe_and_a_recipe_that_is_a_pipe_is_refused_at_once() {
+    let lab = small_lab();
+    lab.run("lock base.safetensors p-exact.stitch -o recipe.safetensors").ok();
+    let before = lab.read("recipe.safetensors");
+    lab.run("apply base.safetensors --recipe recipe.safetensors -o recipe.safetensors --force")
+        .fails_with(2, &["is an input"]);
+    assert_eq!(lab.read("recipe.safetensors"), before);
+    rustix::fs::mknodat(rustix::fs::CWD, lab.path("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+        .unwrap();
+    lab.run("apply base.safetensors --recipe pipe -o out.safetensors").fails_with(7, &["not a regular file"]);
+    fs::write(lab.path("array.json"), r#"[1, "a", [], "average", 1.0, "b"]"#).unwrap();
+    lab.run("apply base.safetensors --recipe array.json -o out.safetensors").fails_with(3, &["an object"]);
+}
+
+#[test]
+fn a_report_never_replaces_what_it_is_about() {
+    let lab = small_lab();
+    for input in ["p-exact.stitch", "base.safetensors"] {
+        let before = lab.read(input);
+        let args = format!("inspect p-exact.stitch --base base.safetensors --html {input} --force");
+        lab.run(&args).fails_with(2, &["is an input"]);
+        assert_eq!(lab.read(input), before);
+    }
+}

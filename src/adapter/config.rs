@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Escaped, Result};
 use crate::files::open_regular;
+use crate::json::Object;
 use crate::limits::Limits;
 
 /// Bytes of a configuration.
@@ -64,7 +65,8 @@ impl Config {
         file.take(MOST + 1).read_to_end(&mut json).map_err(|e| Error::io(path, e))?;
         Limits::check("adapter configuration size in bytes", json.len() as u64, MOST)?;
         // What the parser says may quote the file.
-        let raw: Raw = serde_json::from_slice(&json).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
+        let Object(raw): Object<Raw> =
+            serde_json::from_slice(&json).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
         match raw.peft_type.as_str() {
             "LORA" => raw.lora().map(Config::Lora),
             "SHIRA" => Ok(Config::Shira),

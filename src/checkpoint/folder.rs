@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::checkpoint::header::UniqueMap;
 use crate::error::{Error, Escaped, Result};
+use crate::files::read_regular;
+use crate::json::Object;
 use crate::model::filename::{is_foreign_weight, is_plain, is_safetensors};
 
 /// The file that says which shard holds which tensor.
@@ -71,10 +73,11 @@ fn no_weights(root: &Path, names: &[String]) -> Error {
 }
 
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = read_regular(path)?;
     let bad = |detail: String| Error::malformed("CKP-4", "index", detail).in_file(path);
     // What the parser says may quote the file.
-    let index: Index = serde_json::from_slice(&bytes).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
+    let Object(index): Object<Index> =
+        serde_json::from_slice(&bytes).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
     if index.weight_map.0.is_empty() {
         return Err(bad("names no tensor".into()));
     }

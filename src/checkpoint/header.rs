@@ -10,6 +10,7 @@ use safetensors::tensor::{Metadata, TensorInfo as StInfo};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::error::{Error, Escaped, Result};
+use crate::json::Object;
 use crate::limits::Limits;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
@@ -112,7 +113,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
             if entries.len() as u64 >= self.limits.tensors {
                 return Err(A::Error::custom(format!("more than {} tensors", self.limits.tensors)));
             }
-            entries.push((name, map.next_value::<StInfo>()?));
+            entries.push((name, map.next_value::<Object<StInfo>>()?.0));
         }
         let mut seen = HashSet::with_capacity(entries.len());
         if let Some((name, _)) = entries.iter().find(|(name, _)| !seen.insert(name.as_str())) {

@@ -12,6 +12,6 @@ mod source;
 
 pub use identity::BaseCheck;
 pub(crate) use identity::digests;
-pub use output::write_whole;
+pub use output::{refuse_input, write_whole};
 pub use reader::Checkpoint;
 pub use source::ModelSource;

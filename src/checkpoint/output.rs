@@ -229,7 +229,10 @@ pub(crate) fn reserve(file: &File, path: &Path, len: u64) -> Result<()> {
 }
 
 /// Fails where an output would replace one of the inputs, also through another name. Exit code 2. [OUT-4]
-pub(crate) fn refuse_input<'a>(output: &Path, inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+///
+/// # Errors
+/// `InvalidInput`, with both paths.
+pub fn refuse_input<'a>(output: &Path, inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let Some(out) = id(output) else { return Ok(()) };
     for input in inputs {

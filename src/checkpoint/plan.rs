@@ -7,6 +7,7 @@ use crate::checkpoint::folder::SINGLE;
 use crate::checkpoint::header;
 use crate::checkpoint::reader::Checkpoint;
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 use crate::model::tensor::TensorInfo;
 
 /// One safetensors file to write.
@@ -96,7 +97,7 @@ fn index(
     files: &[PlannedFile],
 ) -> Result<Vec<u8>> {
     let path: PathBuf = Path::new(base.path()).join(name);
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+    let bytes = read_regular(&path)?;
     if carried.is_empty() {
         return Ok(bytes);
     }

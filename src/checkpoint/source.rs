@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::checkpoint::identity::BaseCheck;
 use crate::checkpoint::reader::Checkpoint;
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 use crate::model::identity::BaseIdentity;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
@@ -80,7 +81,7 @@ impl ModelSource for Checkpoint {
     fn companion(&self, name: &str) -> Result<Vec<u8>> {
         let found = self.companions()?.into_iter().find(|(n, _)| n == name);
         let (_, path) = found.ok_or_else(|| Error::InvalidInput(format!("there is no file \"{name}\"")))?;
-        std::fs::read(&path).map_err(|e| Error::io(&path, e))
+        read_regular(&path)
     }
 
     fn input_paths(&self) -> Vec<PathBuf> {

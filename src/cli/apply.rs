@@ -100,6 +100,9 @@ impl Ready {
 }
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+    if let Some(recipe) = &args.recipe {
+        stitchpack::checkpoint::refuse_input(&args.output, [recipe.as_path()].into_iter())?;
+    }
     let (ready, packs) = prepare(&args.merge, args.recipe.as_deref(), global)?;
     let expect = ready.recipe.as_ref().and_then(Recipe::result_digest);
     let options = ApplyOptions { force: args.force, check: args.check, expect, workers: global.workers() };
@@ -223,10 +226,13 @@ pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> R
 
 /// Reads a recipe and its rule; what is wrong is wrong with the file.
 fn read_recipe(path: &Path) -> Result<(Recipe, OverlapRule)> {
-    let json = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
-    let bad = |e: Error| Error::Malformed { rule: "REC-1", place: "recipe".into(), detail: e.to_string() };
-    let both = Recipe::parse(&json).and_then(|r| r.overlap.parse().map_err(bad).map(|rule| (r, rule)));
-    both.map_err(|e| Error::InFile { path: path.to_owned(), source: Box::new(e) })
+    let recipe = Recipe::open(path)?;
+    let bad = |e: Error| {
+        let source = Error::Malformed { rule: "REC-1", place: "recipe".into(), detail: e.to_string() };
+        Error::InFile { path: path.to_owned(), source: Box::new(source) }
+    };
+    let rule = recipe.overlap.parse().map_err(bad)?;
+    Ok((recipe, rule))
 }
 
 fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {

@@ -133,10 +133,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     }
     let after = if args.after.is_empty() { None } else { Some(chain(&base, &args.after, base_check, global)?) };
     let ground: &dyn ModelSource = after.as_ref().map_or(&base, |model| model);
-    let fine_tuned: Box<dyn ModelSource> = match stitchpack::adapter::is_adapter(&args.fine_tuned) {
-        true => Box::new(stitchpack::adapter::open(ground, &args.fine_tuned)?),
-        false => Box::new(global.checkpoint(&args.fine_tuned)?),
-    };
+    let fine_tuned = fine_tuned(ground, &args.fine_tuned, global)?;
     let created = match (&args.output, args.dry_run) {
         (Some(out), false) => stitchpack::create(ground, &*fine_tuned, out, &options)?,
         _ => stitchpack::create_dry(ground, &*fine_tuned, &options)?,
@@ -144,6 +141,18 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     drop(options);
     report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, None, say);
     Ok(())
+}
+
+/// A fine-tuned model, or the base with the adapter of a folder on it.
+pub(super) fn fine_tuned<'a>(
+    base: &'a dyn ModelSource,
+    path: &std::path::Path,
+    global: &Global,
+) -> Result<Box<dyn ModelSource + 'a>> {
+    Ok(match stitchpack::adapter::is_adapter(path) {
+        true => Box::new(stitchpack::adapter::open(base, path)?),
+        false => Box::new(global.checkpoint(path)?),
+    })
 }
 
 /// What packs make of the base, each as it was made.
@@ -241,6 +250,9 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, foun
             count(c.kept),
             c.touched
         ));
+    } else if c.steps {
+        let left = "but not all of the fine-tuned model is in it";
+        say.line(format!("exact    {} units of {} tensors changed; {left}", count(c.kept), c.touched));
     } else {
         say.line(format!(
             "kept     {} of {} elements ({}), {} changed; {} tensors",

@@ -16,7 +16,7 @@ use super::say::{Say, count, names, percent};
 pub struct Args {
     /// The base: a .safetensors file or a Hugging Face folder
     base: PathBuf,
-    /// The fine-tuned model
+    /// The fine-tuned model, or the folder of an adapter
     fine_tuned: PathBuf,
     #[command(flatten)]
     tensors: Tensors,
@@ -25,7 +25,8 @@ pub struct Args {
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     // Nothing is refused here, but a typing mistake is one all the same.
     args.tensors.new_tensors.parse::<NewTensors>()?;
-    let (base, fine_tuned) = (global.checkpoint(&args.base)?, global.checkpoint(&args.fine_tuned)?);
+    let base = global.checkpoint(&args.base)?;
+    let fine_tuned = super::create::fine_tuned(&base, &args.fine_tuned, global)?;
     let options = CreateOptions {
         include: args.tensors.include,
         exclude: args.tensors.exclude,
@@ -33,7 +34,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         workers: global.workers(),
         ..CreateOptions::default()
     };
-    let diff = stitchpack::diff::diff(&base, &fine_tuned, options)?;
+    let diff = stitchpack::diff::diff(&base, &*fine_tuned, options)?;
     if say.json {
         let document = serde_json::to_value(&diff).unwrap_or_default();
         say.document(&document);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use stitchpack::checkpoint::ModelSource;
 use stitchpack::inspect::inspect;
 use stitchpack::model::source::TensorSource;
 use stitchpack::{Error, Result};
@@ -32,6 +33,9 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     let [pack] = &packs;
     let inspection = inspect(pack, base.as_ref().map(|b| b as &dyn TensorSource))?;
     if let Some(path) = &args.html {
+        let base = base.iter().flat_map(|base| base.input_paths());
+        let inputs: Vec<PathBuf> = base.chain([args.pack.clone()]).collect();
+        stitchpack::checkpoint::refuse_input(path, inputs.iter().map(PathBuf::as_path))?;
         stitchpack::checkpoint::write_whole(path, inspect_html::html(&inspection).as_bytes(), args.force)?;
     }
     if say.json {

@@ -66,6 +66,8 @@ pub struct Created {
     pub gain: f32,
     /// Whether the pack gives back the fine-tuned checkpoint bit for bit.
     pub exact: bool,
+    /// Whether it gives back bit for bit what it touches.
+    pub steps: bool,
     /// Positions of a given mask at which nothing changed.
     pub unchanged_in_mask: u64,
     /// Tensors that only the fine-tuned checkpoint has, or has in another shape, and that the pack carries.
@@ -236,6 +238,7 @@ fn report(
         energy: localized.energy(),
         gain: quantizer.gain,
         exact: exact && pairs.is_whole(),
+        steps: exact,
         unchanged_in_mask: localized.unchanged_in_mask,
         carried: pairs.carried.iter().map(|t| t.name.clone()).collect(),
         skipped: pairs.skipped.clone(),
