@@ -172,12 +172,15 @@ impl fmt::Display for Error {
             Error::Unsupported { what, found, known } => {
                 write!(f, "{what} {found} needs a newer stitchpack (this one knows up to {known})")
             }
-            Error::DigestMismatch { place, expected, found } => write!(
-                f,
-                "{place}: digest is {}, must be {}; the bytes were damaged or changed, fetch them again",
-                Short(found),
-                Short(expected)
-            ),
+            Error::DigestMismatch { place, expected, found } => {
+                // What is whole may still be something else than was asked for.
+                let what = match place.as_str() {
+                    "pack id" => "this is another pack",
+                    "result" => "the model is another than the one that was recorded or given",
+                    _ => "the bytes were damaged or changed, fetch them again",
+                };
+                write!(f, "{place}: digest is {}, must be {}; {what}", Short(found), Short(expected))
+            }
             Error::BaseMismatch(m) => m.fmt(f),
             Error::LimitExceeded { limit, asked, allowed } => {
                 write!(f, "{limit} is {asked}, above the limit of {allowed}")
