@@ -102,13 +102,14 @@ pub(crate) fn stitch_signs<E: Element>(
     scratch: &mut SignScratch,
     met: &mut Met,
 ) {
-    find_several(parts, scratch);
-    let mut shared: Vec<Shared> = Vec::new();
+    find_several(parts, &units, scratch);
+    let mut target = Target { run, scratch, shared: Vec::new(), met };
     for (number, part) in parts.iter_mut().enumerate() {
         let scaled = |d| E::Real::from_f32(lambda).mul(alone(rule, d, part.weight));
         let job = Job { added: part.deltas.map(scaled), units: units.clone(), number };
-        wide::add_to_run::<E>(run, part, &job, scratch, &mut shared, met);
+        wide::add_to_run::<E>(&mut target, part, &job);
     }
+    let Target { run, mut shared, met, .. } = target;
     // Each part's are in order already, which a stable sort makes use of.
     shared.sort();
     for element in shared.chunk_by(|a, b| a.0 == b.0) {
@@ -122,6 +123,15 @@ pub(crate) fn stitch_signs<E: Element>(
     }
 }
 
+/// What parts are added to, and what is noted meanwhile.
+pub(super) struct Target<'t> {
+    run: &'t mut [u8],
+    scratch: &'t mut SignScratch,
+    /// What several parts keep.
+    shared: Vec<Shared>,
+    met: &'t mut Met,
+}
+
 /// What is done with one part.
 pub(super) struct Job<R> {
     /// λ × f where it alone keeps an element, plus and minus.
@@ -131,17 +141,21 @@ pub(super) struct Job<R> {
     number: usize,
 }
 
-fn find_several<R>(parts: &[SignPart<'_, R>], scratch: &mut SignScratch) {
-    scratch.several.clear();
+/// Finds what several parts keep, in the words that `units` lie in.
+fn find_several<R>(parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut SignScratch) {
+    let several = &mut scratch.several;
     if parts.len() < 2 {
-        return;
+        return several.clear();
     }
-    let mut any = vec![0u64; parts.iter().map(|p| p.signs.mask.len()).max().unwrap_or(0)];
-    scratch.several.resize(any.len(), 0);
-    for part in parts {
-        for ((any, several), kept) in any.iter_mut().zip(&mut scratch.several).zip(&part.signs.mask) {
-            *several |= *any & kept;
-            *any |= kept;
+    several.resize(parts.iter().map(|p| p.signs.mask.len()).max().unwrap_or(0), 0);
+    for word in units.start / WORD..units.end.div_ceil(WORD).min(several.len()) {
+        let (mut any, mut twice) = (0, 0);
+        for kept in parts.iter().filter_map(|part| part.signs.mask.get(word)) {
+            twice |= any & kept;
+            any |= kept;
+        }
+        if let Some(several) = several.get_mut(word) {
+            *several = twice;
         }
     }
 }
@@ -149,14 +163,10 @@ fn find_several<R>(parts: &[SignPart<'_, R>], scratch: &mut SignScratch) {
 /// Adds one part where it alone keeps an element, and notes where it does not.
 #[inline(always)]
 pub(super) fn add_part<E: Element, const WIDE: bool>(
-    run: &mut [u8],
+    target: &mut Target,
     part: &mut SignPart<'_, E::Real>,
     job: &Job<E::Real>,
-    scratch: &mut SignScratch,
-    shared: &mut Vec<Shared>,
-    met: &mut Met,
 ) {
-    let SignScratch { several, listed } = scratch;
     let dense = part.signs.signs.len() * DENSE >= part.signs.mask.len();
     let end = job.units.end.div_ceil(WORD).min(part.signs.mask.len());
     let mut first = job.units.start / WORD;
@@ -167,13 +177,13 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
             for (word, kept) in (first..).zip(kept) {
                 let minus = wide::deposit::<WIDE>(part.next_signs(), *kept);
                 part.passed += kept.count_ones() as usize;
-                let others = several.get(word).copied().unwrap_or(0) & kept;
-                note(others, minus, word * WORD, job.number, shared);
-                add_word::<E>(run, word * WORD, (kept & !others, minus), job.added, met);
+                let others = target.scratch.several.get(word).copied().unwrap_or(0) & kept;
+                note(others, minus, word * WORD, job.number, &mut target.shared);
+                add_word::<E>(target.run, word * WORD, (kept & !others, minus), job.added, target.met);
             }
         } else {
-            listed.fill(kept, first * WORD);
-            add_listed::<E>(run, part, listed, (several, job), shared, met);
+            target.scratch.listed.fill(kept, first * WORD);
+            add_listed::<E>(target, part, job);
         }
         first += CHUNK;
     }
@@ -200,14 +210,8 @@ fn words_inside<'a>(mask: &[u64], words: Range<usize>, units: &Range<usize>, out
 
 /// Adds to the listed elements, one after another.
 #[inline(always)]
-fn add_listed<E: Element>(
-    run: &mut [u8],
-    part: &mut SignPart<'_, E::Real>,
-    listed: &Listed,
-    (several, job): (&[u64], &Job<E::Real>),
-    shared: &mut Vec<Shared>,
-    met: &mut Met,
-) {
+fn add_listed<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
+    let Target { run, scratch: SignScratch { several, listed }, shared, met } = target;
     for chunk in listed.positions.get(..listed.len).unwrap_or_default().chunks(WORD) {
         let minus = part.next_signs();
         part.passed += chunk.len();

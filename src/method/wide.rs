@@ -7,35 +7,20 @@
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::is_wide;
 use crate::method::float::Element;
-use crate::method::signs::{Job, Shared, SignPart, SignScratch, add_part};
-use crate::method::stitch::Met;
+use crate::method::signs::{Job, SignPart, Target, add_part};
 
 /// [`add_part`].
-pub(super) fn add_to_run<E: Element>(
-    run: &mut [u8],
-    part: &mut SignPart<'_, E::Real>,
-    job: &Job<E::Real>,
-    scratch: &mut SignScratch,
-    shared: &mut Vec<Shared>,
-    met: &mut Met,
-) {
+pub(super) fn add_to_run<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide<E: Element>(
-            run: &mut [u8],
-            part: &mut SignPart<'_, E::Real>,
-            job: &Job<E::Real>,
-            scratch: &mut SignScratch,
-            shared: &mut Vec<Shared>,
-            met: &mut Met,
-        ) {
-            add_part::<E, true>(run, part, job, scratch, shared, met);
+        fn wide<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
+            add_part::<E, true>(target, part, job);
         }
         // SAFETY: the processor was asked for what the function needs.
-        return unsafe { wide::<E>(run, part, job, scratch, shared, met) };
+        return unsafe { wide::<E>(target, part, job) };
     }
-    add_part::<E, false>(run, part, job, scratch, shared, met);
+    add_part::<E, false>(target, part, job);
 }
 
 /// The lowest bits of `bits`, one for each bit that is set in `places`, in order.
