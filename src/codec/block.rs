@@ -62,6 +62,14 @@ thread_local! {
     static SCRATCH: RefCell<mask::Decoded> = RefCell::default();
 }
 
+/// Runs `work` with this thread's buffers.
+fn with_scratch<T>(work: impl FnOnce(&mut mask::Decoded) -> T) -> T {
+    SCRATCH.with(|cell| match cell.try_borrow_mut() {
+        Ok(mut scratch) => work(&mut scratch),
+        Err(_) => work(&mut mask::Decoded::default()),
+    })
+}
+
 /// Encodes a block with the smallest codecs. `rows` are the levels that the encoder chose for its row runs.
 pub(crate) fn encode(frame: &Frame, delta: &BlockDelta, rows: &[i16], effort: Effort) -> Encoded {
     if delta.positions.is_empty() {
@@ -164,10 +172,7 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
         positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
         return decode_codes(frame, stored, &mut out.codes);
     };
-    SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => decode_by_class(frame, coder, stored, &mut scratch, out),
-        Err(_) => decode_by_class(frame, coder, stored, &mut mask::Decoded::default(), out),
-    })
+    with_scratch(|scratch| decode_by_class(frame, coder, stored, scratch, out))
 }
 
 /// The coder of a block that is coded by class, none for another; refuses codecs that this build does not know.
@@ -201,15 +206,11 @@ fn check_kept(found: u64, kept: u32) -> Result<()> {
 
 /// Decodes a block of signs to bits. Which rules hold, and in which order they are checked, is as for [`decode`].
 pub(crate) fn decode_signs(frame: &Frame, stored: &Stored, out: &mut SignBlock) -> Result<()> {
-    SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => decode_signs_with(frame, stored, &mut scratch, out),
-        Err(_) => decode_signs_with(frame, stored, &mut mask::Decoded::default(), out),
-    })
+    with_scratch(|scratch| decode_signs_with(frame, stored, scratch, out))
 }
 
 fn decode_signs_with(frame: &Frame, stored: &Stored, scratch: &mut mask::Decoded, out: &mut SignBlock) -> Result<()> {
     let coder = check_codecs(frame, stored)?;
-    let no_class = || Error::malformed("CLS-6", "codes", "sign values are never coded by class");
     match coder {
         Some(coder) if stored.mask_codec == CLASSED_MASK => {
             mask::decode(coder, &frame.units(), stored.mask, scratch)?;
@@ -224,7 +225,7 @@ fn decode_signs_with(frame: &Frame, stored: &Stored, scratch: &mut mask::Decoded
         }
     }
     if stored.value_codec == CLASSED_VALUES {
-        return Err(no_class());
+        return Err(Error::malformed("CLS-6", "codes", "sign values are never coded by class"));
     }
     codes::decode_signs(stored.value_codec, stored.values, stored.kept, &mut out.signs)
 }

@@ -8,7 +8,7 @@ mod search;
 use std::path::{Path, PathBuf};
 
 use crate::apply::{ApplyOptions, apply};
-use crate::checkpoint::output::{OutputFolder, refuse_input};
+use crate::checkpoint::output::{OutputFolder, refuse_existing, refuse_input};
 use crate::checkpoint::{Checkpoint, ModelSource};
 use crate::create::{Budget, CreateOptions, Created, Method, Size, create, resolve};
 use crate::error::{Error, Result};
@@ -31,6 +31,13 @@ pub struct Trial {
     pub kept: f64,
     /// Whether the pack is exact.
     pub exact: bool,
+}
+
+impl Trial {
+    /// Whether it keeps a share of the gain. An exact pack does, however its measure wavers.
+    fn is_enough(&self, share: f64) -> bool {
+        self.kept >= share || self.exact
+    }
 }
 
 /// What was found.
@@ -73,16 +80,17 @@ pub fn smallest(
     if !(share > 0.0 && share <= 1.0) {
         return Err(Error::InvalidInput(format!("the share to keep is {share}, must be above 0 and at most 1")));
     }
-    let inputs = [base.input_paths(), fine_tuned.input_paths()].concat();
+    let inputs = [base.input_paths(), fine_tuned.input_paths(), options.input_paths()].concat();
     refuse_input(out, inputs.iter().map(PathBuf::as_path))?;
-    crate::checkpoint::output::refuse_existing(out, options.force)?;
+    refuse_existing(out, options.force)?;
+    // What is refused at any size is refused before anything is measured, which may take long; later only the size can be what
+    // is wrong.
+    resolve(base, fine_tuned, &sized(options, budget, u64::MAX))?;
     let ends = (measured(evaluate, base.path())?, measured(evaluate, fine_tuned.path())?);
     if ends.0 == ends.1 {
         let detail = format!("base and fine-tuned model both measure {}: there is no gain to keep a share of", ends.0);
         return Err(Error::Refused(detail));
     }
-    // What is refused at any size is refused here, so that later only the size can be what is wrong.
-    resolve(base, fine_tuned, &sized(options, budget, u64::MAX))?;
     let identity = base.identity_with(options.base_check, &|_| true, &options.workers)?;
     let folder = OutputFolder::create(&out.with_extension("candidates"), false)?;
     let bench = Bench { base, fine_tuned, identity, folder, options, ends };
@@ -94,7 +102,7 @@ pub fn smallest(
         Ok(Some(trial))
     })?;
     tried.sort_by_key(|(trial, _)| trial.pack_bytes);
-    let chosen = tried.iter().find(|(trial, _)| trial.kept >= share || trial.exact);
+    let chosen = tried.iter().find(|(trial, _)| trial.is_enough(share));
     let (chosen, mut how) = chosen.cloned().ok_or_else(|| Error::Refused("no pack keeps so much".into()))?;
     how.notes.extend(evidence(ends, &chosen));
     let created = create(base, fine_tuned, out, &how)?;

@@ -12,8 +12,7 @@ const MOST: usize = 10;
 /// Tries sizes, from `start` on, until one keeps `share` and one, close below it, does not. `attempt` gives none for a size that no
 /// pack has.
 pub(super) fn run(start: u64, share: f64, attempt: &mut dyn FnMut(u64) -> Result<Option<Trial>>) -> Result<()> {
-    let mut keeps =
-        |bytes: u64| -> Result<Option<bool>> { Ok(attempt(bytes)?.map(|trial| trial.kept >= share || trial.exact)) };
+    let mut keeps = |bytes: u64| -> Result<Option<bool>> { Ok(attempt(bytes)?.map(|trial| trial.is_enough(share))) };
     let (mut enough, mut too_little) = (None, None);
     let mut bytes = start.max(1);
     for _ in 0..MOST {
