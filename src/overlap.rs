@@ -11,6 +11,7 @@ use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::dtype::Dtype;
 use crate::model::source::TensorSource;
 use crate::pack::VerifiedPack;
+use crate::pack::body::Own;
 use crate::pack::bound::DeltaBlocks;
 
 /// Units looked at together.
@@ -66,22 +67,20 @@ pub fn overlap(packs: &[VerifiedPack], base: Option<&dyn TensorSource>) -> Resul
 }
 
 fn compare(a: &VerifiedPack, b: &VerifiedPack, base: Option<&dyn TensorSource>) -> Result<Overlap> {
-    let others: BTreeMap<_, _> = b.rows().collect();
+    let mut others: BTreeMap<_, _> = b.rows().collect();
     let kept = (a.rows().map(|(_, o)| o.kept).sum(), b.rows().map(|(_, o)| o.kept).sum());
     let mut total = Overlap { kept, ..Overlap::default() };
     for (name, own) in a.rows() {
-        let Some(other) = others.get(name).filter(|o| o.info.shape == own.info.shape && o.info.dtype == own.info.dtype)
-        else {
-            continue;
-        };
-        let units = own.info.units();
+        let is_same = |o: &Own| o.info.shape == own.info.shape && o.info.dtype == own.info.dtype;
+        let Some(other) = others.remove(name).filter(is_same) else { continue };
+        let (units, dtype) = (own.info.units(), own.info.dtype);
         let mut t = TensorOverlap { name: name.into(), units, kept: (own.kept, other.kept), ..Default::default() };
         t.by_chance = own.kept as f64 * other.kept as f64 / units.max(1) as f64;
         let (x, y) = (a.blocks(own)?, b.blocks(other)?);
         let mut sides = (Side::default(), Side::default());
         for start in (0..units).step_by(RUN as usize) {
-            sides.0.read(&x, base, own.info.dtype, start, units)?;
-            sides.1.read(&y, base, own.info.dtype, start, units)?;
+            sides.0.read(&x, base, dtype, start, units)?;
+            sides.1.read(&y, base, dtype, start, units)?;
             count(&sides, &mut t);
         }
         total.shared += t.shared;

@@ -128,13 +128,13 @@ impl Pack {
     #[getter]
     fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (rows, kept) = (&self.opened.manifest().tensors, PyDict::new(py));
-        for row in rows {
-            let own = match &row.delta {
-                DeltaRow::SameAs(earlier) => rows.get(*earlier as usize).map(|r| &r.delta),
+        for row in rows.iter() {
+            let own = match row.delta {
+                DeltaRow::SameAs(earlier) => rows.get(*earlier as usize).map(|r| r.delta),
                 own => Some(own),
             };
             let Some(DeltaRow::Own(own)) = own else { continue };
-            kept.set_item(&row.name, own.kept)?;
+            kept.set_item(row.name, own.kept)?;
         }
         Ok(kept)
     }

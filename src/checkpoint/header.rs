@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use safetensors::tensor::{Metadata, TensorInfo as StInfo};
+use safetensors::tensor::{Dtype as StDtype, Metadata, TensorInfo as StInfo};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::error::{Error, Escaped, Result};
@@ -39,21 +39,48 @@ impl Header {
         let (metadata, mut entries) = seed.deserialize(&mut deserializer).map_err(|e| bad(e.to_string()))?;
         deserializer.end().map_err(|e| bad(e.to_string()))?;
         entries.sort_by_key(|(_, info)| info.data_offsets);
-        let tensors = entries.iter().map(|(name, info)| tensor(name, info, limits)).collect::<Result<Vec<_>>>()?;
-        let data_len = Metadata::new(None, entries).map_err(|e| bad(e.to_string()))?.data_len() as u64;
-        Ok(Header { tensors, metadata, data_len })
+        let mut tensors = Vec::with_capacity(entries.len());
+        let mut nameless = Vec::with_capacity(entries.len());
+        for (name, info) in entries {
+            tensors.push(tensor(name, &info, limits)?);
+            nameless.push((String::new(), info));
+        }
+        // Names play no part in what is judged here, and the index of names that would be made takes longer than all the rest.
+        let judged = Metadata::new(None, nameless);
+        let judged = judged.map_err(|e| bad(misplaced(&tensors).unwrap_or_else(|| e.to_string())))?;
+        Ok(Header { tensors, metadata, data_len: judged.data_len() as u64 })
     }
 }
 
-fn tensor(name: &str, info: &StInfo, limits: &Limits) -> Result<(TensorInfo, u64)> {
-    let dtype = info.dtype.to_string();
-    let dtype = Dtype::from_name(&dtype).ok_or_else(|| {
-        Error::malformed("CKP-1", format!("tensor \"{}\"", Escaped(name)), format!("dtype {dtype} is not known"))
-    })?;
+fn tensor(name: String, info: &StInfo, limits: &Limits) -> Result<(TensorInfo, u64)> {
+    let Some(dtype) = dtype(info.dtype) else {
+        let detail = format!("dtype {} is not known", info.dtype);
+        return Err(Error::malformed("CKP-1", format!("tensor \"{}\"", Escaped(&name)), detail));
+    };
     let shape = info.shape.iter().map(|d| *d as u64).collect();
-    let info = (TensorInfo { name: name.into(), dtype, shape }, info.data_offsets.0 as u64);
+    let info = (TensorInfo { name, dtype, shape }, info.data_offsets.0 as u64);
     info.0.check(limits)?;
     Ok(info)
+}
+
+fn dtype(dtype: StDtype) -> Option<Dtype> {
+    match dtype {
+        // Most tensors of most models; the others take the way over their name.
+        StDtype::BF16 => Some(Dtype::BF16),
+        StDtype::F16 => Some(Dtype::F16),
+        StDtype::F32 => Some(Dtype::F32),
+        other => Dtype::from_name(&other.to_string()),
+    }
+}
+
+/// The first tensor that does not begin where the one before it ends.
+fn misplaced(tensors: &[(TensorInfo, u64)]) -> Option<String> {
+    let ends = tensors.iter().map(|(info, start)| start.saturating_add(info.byte_len()));
+    let (end, (info, start)) = std::iter::once(0).chain(ends).zip(tensors).find(|(end, (_, start))| end != start)?;
+    Some(format!(
+        "the data of tensor \"{}\" begins at {start}, that before it ends at {end}; data has to lie end to end",
+        Escaped(&info.name)
+    ))
 }
 
 /// A header for tensors laid end to end in this order, with its length before it and padded to 8 bytes. [CKP-2]

@@ -80,7 +80,7 @@ impl Checkpoint {
                 }
             }
         }
-        Ok(BaseIdentity::new(self.tensors().map(|info| (info.clone(), digest(&info.name)))))
+        Ok(BaseIdentity::new(self.places().map(|place| (place.info.clone(), digest(&place.info.name)))))
     }
 }
 

@@ -38,11 +38,11 @@ impl Plan {
         let mut files = Vec::new();
         for (i, file) in base.files.iter().enumerate() {
             let mut tensors: Vec<TensorInfo> =
-                file.order.iter().map(|t| carried.get(&t.name).unwrap_or(t).clone()).collect();
+                file.order.iter().map(|t| carried.get(&t.name).unwrap_or(&**t).clone()).collect();
             if i + 1 == base.files.len() {
                 tensors.extend(added.iter().map(|t| (*t).clone()));
             }
-            let head = if tensors == file.order {
+            let head = if tensors.iter().eq(file.order.iter().map(|t| &**t)) {
                 file.head.clone()
             } else {
                 header::encode(&tensors, file.metadata.as_ref())?
@@ -64,7 +64,7 @@ impl Plan {
             plan.files.iter_mut().for_each(|f| f.name = name.clone());
             return Ok(Plan { files: plan.files, index: None });
         }
-        let in_base = base.files.iter().flat_map(|f| &f.order).map(|t| carried.get(&t.name).unwrap_or(t));
+        let in_base = base.files.iter().flat_map(|f| &f.order).map(|t| carried.get(&t.name).unwrap_or(&**t));
         let added = carried.values().filter(|t| base.tensor(&t.name).is_none());
         let tensors: Vec<TensorInfo> = in_base.chain(added).cloned().collect();
         let metadata = base.files.first().and_then(|f| f.metadata.as_ref());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::checkpoint::folder::{self, Folder};
 use crate::checkpoint::header::Header;
@@ -34,13 +35,13 @@ pub(crate) struct CheckpointFile {
     pub head: Vec<u8>,
     pub metadata: Option<HashMap<String, String>>,
     /// Tensors in the order of their data.
-    pub order: Vec<TensorInfo>,
+    pub order: Vec<Arc<TensorInfo>>,
 }
 
 /// Where a tensor's data is.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    pub info: TensorInfo,
+    pub info: Arc<TensorInfo>,
     pub file: usize,
     /// Its place in the order of the file.
     pub number: usize,
@@ -102,12 +103,12 @@ impl Checkpoint {
 
     /// All tensors, by name in byte order.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = &TensorInfo> {
-        self.tensors.iter().map(|place| &place.info)
+        self.tensors.iter().map(|place| &*place.info)
     }
 
     /// One tensor's dtype and shape.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        find(&self.tensors, name).map(|place| &place.info)
+        find(&self.tensors, name).map(|place| &*place.info)
     }
 
     /// Bytes of the weight files, headers included: the denominator of a pack's size.
@@ -217,7 +218,7 @@ fn read_file(name: String, bytes: FileBytes, limits: &Limits) -> Result<Checkpoi
     if header.data_len != data {
         return Err(bad(format!("has {data} bytes of data, its header says {}", header.data_len)));
     }
-    let order = header.tensors.into_iter().map(|(info, _)| info).collect();
+    let order = header.tensors.into_iter().map(|(info, _)| Arc::new(info)).collect();
     Ok(CheckpointFile { name, bytes, head, metadata: header.metadata, order })
 }
 

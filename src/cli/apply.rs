@@ -214,7 +214,7 @@ pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> R
     let chained = packs.iter().any(|p| packs.first().is_some_and(|first| first.manifest().base != p.manifest().base));
     check = if chained && check == BaseCheck::Touched { BaseCheck::Full } else { check };
     let touched: std::collections::HashSet<String> =
-        packs.iter().flat_map(|p| p.manifest().tensors.iter().map(|t| t.name.clone())).collect();
+        packs.iter().flat_map(|p| p.manifest().tensors.iter().map(|t| t.name.to_string())).collect();
     let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
     if let Some(recipe) = &recipe {
         check_recipe_base(recipe, &identity)?;

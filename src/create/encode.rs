@@ -307,7 +307,7 @@ impl Encoded {
 
     /// One digest of the touched tensors when the pack is applied alone. [RES-1]
     pub fn result(&self) -> Digest {
-        let infos: Vec<_> = self.rows.iter().filter_map(|row| row.info().ok()).collect();
+        let infos: Vec<_> = self.rows.iter().filter_map(|row| row.lend().info().ok()).collect();
         digest_of(infos.iter().zip(self.digests.iter().map(|d| d.1)))
     }
 }

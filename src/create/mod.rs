@@ -181,7 +181,7 @@ fn write<W: std::io::Write + std::io::Seek>(
         block_log2: options::BLOCK_LOG2,
         origin: origin(pairs, &localized, options),
         notes: options.notes.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-        tensors: encoded.rows,
+        tensors: encoded.rows.iter().collect(),
         payloads: Vec::new(),
         tables: Vec::new(),
         files: Vec::new(),

@@ -1,7 +1,8 @@
 //! What a manifest must fulfil before anything in it is believed: spec/format.md, "Manifest" and "Sections".
 
 use crate::error::{Error, Result};
-use crate::format::manifest::{DeltaRow, MOST_PER_BYTE, Manifest, OwnDelta, SectionRow, TensorRow};
+use crate::format::manifest::{DeltaRow, MOST_PER_BYTE, Manifest, OwnDelta, SectionRow};
+use crate::format::rows::Row;
 use crate::format::table;
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
@@ -50,19 +51,19 @@ impl Manifest {
     }
 
     fn check_tensors(&self, limits: &Limits) -> Result<()> {
-        let mut previous: Option<&TensorRow> = None;
+        let mut previous: Option<Row> = None;
         // One for all rows: of a hundred thousand, what is allocated for each is what it takes to open a pack.
         let mut info = TensorInfo { name: String::new(), dtype: Dtype::U8, shape: Vec::new() };
         for (i, row) in self.tensors.iter().enumerate() {
             row.info_into(&mut info)?;
             info.check(limits)?;
-            let place = || format!("tensor \"{}\"", crate::error::Escaped(&row.name));
+            let place = || format!("tensor \"{}\"", crate::error::Escaped(row.name));
             if previous.is_some_and(|p| p.name >= row.name) {
                 let detail = format!("row {i} is not after the row before it, in byte order of names");
                 return Err(Error::malformed("TEN-4", place(), detail));
             }
             previous = Some(row);
-            match &row.delta {
+            match row.delta {
                 DeltaRow::Own(own) => {
                     check_own(own, &info, self.exact, self.block_log2).map_err(|e| e.within(&place()))?
                 }
@@ -89,7 +90,7 @@ impl Manifest {
 
     /// Section lengths add up to what the tensors say. [SEC-1]
     fn check_sections(&self, limits: &Limits) -> Result<()> {
-        let own = || self.tensors.iter().filter_map(|t| if let DeltaRow::Own(o) = &t.delta { Some(o) } else { None });
+        let own = || self.tensors.iter().filter_map(|t| if let DeltaRow::Own(o) = t.delta { Some(o) } else { None });
         check_rows("payload", &self.payloads, own().map(|o| o.payload_len), false, limits)?;
         check_rows("table", &self.tables, own().map(|o| o.table_len), true, limits)?;
         self.check_files(limits)

@@ -10,4 +10,5 @@
 pub(crate) mod check;
 pub mod header;
 pub mod manifest;
+pub mod rows;
 pub mod table;

@@ -15,7 +15,6 @@ use crate::model::delta::{BlockDelta, LEVELS, ValueKind};
 use crate::model::dtype::Dtype;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
-use crate::pack::body::Own;
 use crate::pack::bound::DeltaBlocks;
 
 /// Bytes of a digest.
@@ -57,11 +56,11 @@ impl Count {
     /// Decodes a delta of its own, and completes its report.
     pub fn delta(
         &mut self,
-        own: &Own,
         base: Option<&dyn TensorSource>,
         blocks: &DeltaBlocks<'_>,
         report: &mut TensorReport,
     ) -> Result<()> {
+        let own = blocks.own();
         let (info, groups, carried, kind) = (&own.info, own.groups, own.base.is_none(), own.kind);
         let decodes = !carried && (base.is_some() || !blocks.needs_base());
         self.not_decoded += u64::from(!carried && !decodes);
@@ -182,7 +181,7 @@ impl Count {
 
 /// Bytes of the manifest that are digests. No compression shrinks one, but it stores equal ones once.
 fn digest_bytes(manifest: &Manifest, header: &Header) -> u64 {
-    let own = manifest.tensors.iter().filter_map(|t| match &t.delta {
+    let own = manifest.tensors.iter().filter_map(|t| match t.delta {
         DeltaRow::Own(own) => own.base.as_ref(),
         DeltaRow::SameAs(_) => None,
     });

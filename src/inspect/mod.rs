@@ -35,16 +35,16 @@ pub fn inspect(pack: &VerifiedPack, base: Option<&dyn TensorSource>) -> Result<I
     let (manifest, header) = (pack.manifest(), &pack.body().header);
     let mut count = Count::new(f64::from(manifest.gain));
     let mut tensors = Vec::with_capacity(manifest.tensors.len());
-    for ((name, own), row) in pack.rows().zip(&manifest.tensors) {
+    for ((name, own), row) in pack.rows().zip(manifest.tensors.iter()) {
         let carried = own.base.is_none();
         let mut report = describe(name, &own.info, own.kind, own.kept, carried);
+        let dtype = own.info.dtype;
         if let DeltaRow::SameAs(earlier) = row.delta {
-            report.same_as = manifest.tensors.get(earlier as usize).map(|t| t.name.clone());
+            report.same_as = manifest.tensors.get(*earlier as usize).map(|t| t.name.into());
         } else {
-            let blocks = pack.blocks(own)?;
-            count.delta(own, base, &blocks, &mut report)?;
+            count.delta(base, &pack.blocks(own)?, &mut report)?;
         }
-        count.totals(&report, own.info.dtype);
+        count.totals(&report, dtype);
         tensors.push(report);
     }
     let bytes = count.bytes(manifest, header);

@@ -27,7 +27,7 @@ impl TensorInfo {
         }
         Limits::check("tensor name length in bytes", self.name.len() as u64, limits.name_bytes)?;
         // Nearly every name is plain ASCII, which is seen many bytes at a time.
-        let plain = self.name.bytes().all(|b| (0x20..0x7f).contains(&b));
+        let plain = self.name.bytes().fold(true, |plain, b| plain & (0x20..0x7f).contains(&b));
         if let Some(c) = (!plain).then(|| self.name.chars().find(|c| is_unprintable(*c))).flatten() {
             return Err(Error::malformed(
                 "TEN-1",

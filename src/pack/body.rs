@@ -12,6 +12,7 @@ use crate::codec::compress;
 use crate::error::{Error, Result};
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{self, DeltaRow, Manifest, SectionRow};
+use crate::format::rows::Row;
 use crate::format::table::{BlockRow, Table, table_len};
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
@@ -30,8 +31,10 @@ pub(crate) struct Body {
     source: Source,
     pub header: Header,
     pub manifest: Manifest,
-    /// The deltas of their own, in the order of their rows.
-    pub owns: Vec<Own>,
+    /// By row: where its table and its blocks begin, in the streams of all tables and of all blocks. [SEC-5]
+    starts: Vec<(u64, u64)>,
+    /// Rows that can only be carried exactly: of tensors that are no floats, or that the base lacks.
+    exact_only: Vec<usize>,
     payloads: Sections,
     tables: Sections,
     files: Sections,
@@ -87,8 +90,9 @@ impl Body {
             let detail = format!("sections end at byte {}, the manifest starts at {manifest_start}", files.file_end);
             return Err(Error::malformed("SEC-3", "sections", detail));
         }
-        let owns = owns_of(&manifest)?;
-        Ok(Body { source, header, manifest, owns, payloads, tables, files, models: Mutex::default() })
+        let starts = starts_of(&manifest);
+        let exact_only = exact_only(&manifest);
+        Ok(Body { source, header, manifest, starts, exact_only, payloads, tables, files, models: Mutex::default() })
     }
 
     /// The file's path, where there is one.
@@ -104,18 +108,34 @@ impl Body {
         }
     }
 
-    /// The delta of a row, its own or another row's.
-    pub fn own_of_row(&self, row: usize) -> Option<&Own> {
-        let target = match self.manifest.tensors.get(row)?.delta {
-            DeltaRow::Own(_) => row,
-            DeltaRow::SameAs(earlier) => earlier as usize,
-        };
-        // Rows seldom share a delta, so that most often the number is the row's.
-        if let Some(own) = self.owns.get(target).filter(|own| own.row == target) {
-            return Some(own);
-        }
-        let i = self.owns.binary_search_by_key(&target, |own| own.row).ok()?;
-        self.owns.get(i)
+    /// The delta of a row, its own or another row's, with everything that is known of it.
+    pub fn own_of_row(&self, row: usize) -> Option<Own> {
+        let (row, own) = self.manifest.tensors.own(row)?;
+        let (table_start, payload_start) = *self.starts.get(row)?;
+        Some(Own {
+            row,
+            // What a manifest says here was checked when it was read.
+            info: self.manifest.tensors.get(row)?.info().ok()?,
+            kind: own.kind().ok()?,
+            groups: own.groups().ok()?,
+            base: own.base.as_ref().map(manifest::digest),
+            kept: own.kept,
+            table_start,
+            table_len: own.table_len,
+            payload_start,
+            payload_len: own.payload_len,
+        })
+    }
+
+    /// Rows that can only be carried exactly.
+    pub fn exact_only(&self) -> &[usize] {
+        &self.exact_only
+    }
+
+    /// The deltas of their own, in the order of their rows.
+    pub fn owns(&self) -> impl Iterator<Item = Own> {
+        let is_own = |row: &usize| self.manifest.tensors.own(*row).is_some_and(|(own, _)| own == *row);
+        (0..self.manifest.tensors.len()).filter(is_own).filter_map(|row| self.own_of_row(row))
     }
 
     /// Reads the table of a delta.
@@ -229,28 +249,23 @@ impl Body {
     }
 }
 
-/// A delta of its own for each row that has one, with its place among the others. [SEC-5]
-fn owns_of(manifest: &Manifest) -> Result<Vec<Own>> {
-    let (mut table_start, mut payload_start) = (0u64, 0u64);
-    let mut owns = Vec::new();
-    for (row, tensor) in manifest.tensors.iter().enumerate() {
-        let DeltaRow::Own(own) = &tensor.delta else { continue };
-        owns.push(Own {
-            row,
-            info: tensor.info()?,
-            kind: own.kind()?,
-            groups: own.groups()?,
-            base: own.base.as_ref().map(manifest::digest),
-            kept: own.kept,
-            table_start,
-            table_len: own.table_len,
-            payload_start,
-            payload_len: own.payload_len,
-        });
-        table_start = table_start.saturating_add(own.table_len);
-        payload_start = payload_start.saturating_add(own.payload_len);
-    }
-    Ok(owns)
+/// Looked for once: packs of many tensors are asked for them more than once.
+fn exact_only(manifest: &Manifest) -> Vec<usize> {
+    let is_float = |row: Row| row.dtype().is_ok_and(|dtype| dtype.is_float());
+    let rows = manifest.tensors.with_own();
+    rows.enumerate().filter(|(_, (row, own))| own.base.is_none() || !is_float(*row)).map(|(i, _)| i).collect()
+}
+
+fn starts_of(manifest: &Manifest) -> Vec<(u64, u64)> {
+    let mut next = (0u64, 0u64);
+    let start = |delta: &DeltaRow| {
+        let start = next;
+        if let DeltaRow::Own(own) = delta {
+            next = (start.0.saturating_add(own.table_len), start.1.saturating_add(own.payload_len));
+        }
+        start
+    };
+    manifest.tensors.iter().map(|row| row.delta).map(start).collect()
 }
 
 fn place(own: &Own) -> String {

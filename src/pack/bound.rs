@@ -2,12 +2,14 @@
 
 use crate::codec::block;
 use crate::codec::classes::coder::Coder;
-use crate::error::Result;
-use crate::format::manifest::Manifest;
+use crate::error::{Error, Result};
+use crate::format::manifest::{Manifest, OwnDelta};
+use crate::format::rows::Row;
 use crate::format::table::{BlockRow, Table};
 use crate::limits::Limits;
 use crate::model::delta::{BlockDelta, Groups, LEVELS, SignBlock, ValueKind};
 use crate::model::digest::Digest;
+use crate::model::dtype::Dtype;
 use crate::model::mask::Mask;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
@@ -53,18 +55,17 @@ impl BoundPack {
     /// # Errors
     /// On use: `DigestMismatch` or `Malformed` where a section is not what the manifest says.
     pub fn deltas(&self) -> impl Iterator<Item = TensorDelta<'_>> {
-        let rows = self.body.manifest.tensors.iter().enumerate();
-        rows.filter_map(|(row, tensor)| {
-            let own = self.body.own_of_row(row)?;
-            Some(TensorDelta { body: &self.body, own, name: &tensor.name })
-        })
+        (0..self.body.manifest.tensors.len()).filter_map(|row| TensorDelta::of(&self.body, row))
+    }
+
+    /// Those of the deltas that can only be carried exactly: of tensors that are no floats, or that the base lacks.
+    pub(crate) fn exact_only(&self) -> impl Iterator<Item = TensorDelta<'_>> {
+        self.body.exact_only().iter().filter_map(|row| TensorDelta::of(&self.body, *row))
     }
 
     /// The delta of one tensor, where the pack touches it.
     pub fn delta(&self, name: &str) -> Option<TensorDelta<'_>> {
-        let row = self.body.manifest.tensors.binary_search_by(|t| t.name.as_str().cmp(name)).ok()?;
-        let tensor = self.body.manifest.tensors.get(row)?;
-        Some(TensorDelta { body: &self.body, own: self.body.own_of_row(row)?, name: &tensor.name })
+        TensorDelta::of(&self.body, self.body.manifest.tensors.find(name)?)
     }
 }
 
@@ -72,24 +73,36 @@ impl BoundPack {
 #[derive(Debug, Clone, Copy)]
 pub struct TensorDelta<'a> {
     body: &'a Body,
-    own: &'a Own,
-    name: &'a str,
+    row: usize,
+    tensor: Row<'a>,
+    own: &'a OwnDelta,
 }
 
 impl<'a> TensorDelta<'a> {
-    /// The tensor's name.
-    pub fn name(&self) -> &'a str {
-        self.name
+    fn of(body: &'a Body, row: usize) -> Option<Self> {
+        let (_, own) = body.manifest.tensors.own(row)?;
+        Some(TensorDelta { body, row, tensor: body.manifest.tensors.get(row)?, own })
     }
 
-    /// Dtype and shape; the name in it is that of the row that holds the bytes.
-    pub fn info(&self) -> &'a TensorInfo {
-        &self.own.info
+    /// The tensor's name.
+    pub fn name(&self) -> &'a str {
+        self.tensor.name
+    }
+
+    /// Its name, dtype and shape.
+    pub fn info(&self) -> TensorInfo {
+        TensorInfo { name: self.name().into(), dtype: self.dtype(), shape: self.tensor.shape.into() }
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> Dtype {
+        // A manifest with a dtype that is not known is refused when it is read, as are kinds.
+        self.tensor.dtype().unwrap_or(Dtype::U8)
     }
 
     /// How its values are stored.
     pub fn kind(&self) -> ValueKind {
-        self.own.kind
+        self.own.kind().unwrap_or(ValueKind::Step)
     }
 
     /// Whether the tensor is carried whole, because the base lacks it or has it in another shape.
@@ -104,7 +117,8 @@ impl<'a> TensorDelta<'a> {
 
     /// Reads the tensor's table, after which ranges can be decoded.
     pub fn blocks(&self) -> Result<DeltaBlocks<'a>> {
-        DeltaBlocks::new(self.body, self.own)
+        let own = self.body.own_of_row(self.row).ok_or_else(|| Error::Internal("a delta without a row".into()))?;
+        DeltaBlocks::new(self.body, own)
     }
 
     /// All kept positions. `base` gives the base's bytes of the tensor, which some packs are coded with.
@@ -113,8 +127,9 @@ impl<'a> TensorDelta<'a> {
     /// `InvalidInput` where the base is needed and not given; `DigestMismatch` or `Malformed` as the pack gives them.
     pub fn mask(&self, base: Option<&dyn TensorSource>) -> Result<Mask> {
         // One bit a unit; a carried tensor can claim any number of them.
-        Limits::check("positions of a mask in memory", self.own.info.units(), 1 << 36)?;
-        let units = usize::try_from(self.own.info.units()).unwrap_or(usize::MAX);
+        let units = self.info().units();
+        Limits::check("positions of a mask in memory", units, 1 << 36)?;
+        let units = usize::try_from(units).unwrap_or(usize::MAX);
         let mut mask = Mask::empty(units);
         let (blocks, mut delta) = (self.blocks()?, BlockDelta::default());
         for i in 0..blocks.len() {
@@ -132,7 +147,7 @@ impl<'a> TensorDelta<'a> {
 #[derive(Debug)]
 pub struct DeltaBlocks<'a> {
     body: &'a Body,
-    own: &'a Own,
+    own: Own,
     table: Table,
     coder: Option<Coder>,
     /// Where each block starts in the delta's payload.
@@ -140,9 +155,9 @@ pub struct DeltaBlocks<'a> {
 }
 
 impl<'a> DeltaBlocks<'a> {
-    pub(crate) fn new(body: &'a Body, own: &'a Own) -> Result<Self> {
-        let table = body.table(own)?;
-        let coder = body.coder(own, &table)?;
+    pub(crate) fn new(body: &'a Body, own: Own) -> Result<Self> {
+        let table = body.table(&own)?;
+        let coder = body.coder(&own, &table)?;
         let mut at = 0u64;
         let starts = table
             .blocks
@@ -191,6 +206,10 @@ impl<'a> DeltaBlocks<'a> {
         row.is_some_and(|row| block::needs_base(row.mask_codec, row.value_codec, self.coder.as_ref()))
     }
 
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
+    }
+
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
@@ -199,7 +218,7 @@ impl<'a> DeltaBlocks<'a> {
     pub fn decode(&self, i: usize, base: Option<&dyn TensorSource>, out: &mut BlockDelta) -> Result<()> {
         out.clear();
         match self.keeping(i) {
-            Some(at) => self.body.block(self.own, &at, base, |frame, stored| block::decode(frame, stored, out)),
+            Some(at) => self.body.block(&self.own, &at, base, |frame, stored| block::decode(frame, stored, out)),
             None => Ok(()),
         }
     }
@@ -218,7 +237,7 @@ impl<'a> DeltaBlocks<'a> {
         out.mask.clear();
         out.signs.clear();
         if let Some(at) = usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) {
-            self.body.block(self.own, &at, base, |frame, stored| block::decode_signs(frame, stored, out))?;
+            self.body.block(&self.own, &at, base, |frame, stored| block::decode_signs(frame, stored, out))?;
         }
         Ok(true)
     }

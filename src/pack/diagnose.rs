@@ -1,10 +1,11 @@
 //! Is this my base? And if not, what is it?
 
 use crate::error::{BaseMismatch, Error, Result};
+use crate::format::rows::Row;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::model::tensor::TensorInfo;
-use crate::pack::body::{Body, Own};
+use crate::pack::body::Body;
 
 /// What was seen of one touched tensor in the base at hand.
 #[derive(PartialEq)]
@@ -22,12 +23,8 @@ pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
     if is_same(body, base) && whole.is_none_or(|d| d == body.manifest.base) {
         return Ok(());
     }
-    let rows: Vec<(&str, Seen)> = (0..body.manifest.tensors.len())
-        .filter_map(|row| Some((body.manifest.tensors.get(row)?.name.as_str(), body.own_of_row(row)?)))
-        // A carried tensor replaces what the base has, so it is bound by the whole checkpoint only.
-        .filter(|(_, own)| own.base.is_some())
-        .map(|(name, own)| (name, look(base.tensor(name), own)))
-        .collect();
+    let rows: Vec<(&str, Seen)> =
+        bound(body).map(|(row, digest)| (row.name, look(base.tensor(row.name), row, digest))).collect();
     let differing: Vec<&(&str, Seen)> = rows.iter().filter(|(_, seen)| *seen != Seen::Same).collect();
     let (diagnosis, advice) = explain(&rows, base.digest());
     let tensors = differing.iter().take(5).map(|(name, seen)| (name.to_string(), words(seen))).collect();
@@ -43,28 +40,34 @@ pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
     body.locate(Err(Error::BaseMismatch(Box::new(mismatch))))
 }
 
+/// Rows that are bound by their own digest. A carried tensor replaces what the base has, so it is bound by the whole
+/// checkpoint only.
+fn bound(body: &Body) -> impl Iterator<Item = (Row<'_>, [u8; 32])> {
+    body.manifest.tensors.with_own().filter_map(|(row, own)| Some((row, own.base?)))
+}
+
 /// Whether every tensor that the pack takes from a base is the same in this one. Both are in order of name.
 fn is_same(body: &Body, base: &BaseIdentity) -> bool {
     let mut rest = base.tensors();
-    body.manifest.tensors.iter().enumerate().all(|(row, tensor)| match body.own_of_row(row) {
-        Some(own) if own.base.is_some() => {
-            let found = rest.find(|(info, _)| info.name >= tensor.name).filter(|(info, _)| info.name == tensor.name);
-            look(found, own) == Seen::Same
-        }
-        _ => true,
+    bound(body).all(|(row, digest)| {
+        let order =
+            rest.by_ref().map(|found| (found.0.name.as_str().cmp(row.name), found)).find(|(order, _)| order.is_ge());
+        let found = order.filter(|(order, _)| order.is_eq()).map(|(_, found)| found);
+        look(found, row, digest) == Seen::Same
     })
 }
 
 /// What is seen of a tensor that a delta is on.
-fn look(found: Option<(&TensorInfo, Option<Digest>)>, own: &Own) -> Seen {
+fn look(found: Option<(&TensorInfo, Option<Digest>)>, row: Row, expected: [u8; 32]) -> Seen {
     let Some((info, digest)) = found else { return Seen::Missing };
-    if info.shape != own.info.shape {
-        return Seen::OtherShape(format!("shape {:?}, the pack has {:?}", info.shape, own.info.shape));
+    if info.shape != row.shape {
+        return Seen::OtherShape(format!("shape {:?}, the pack has {:?}", info.shape, row.shape));
     }
-    if info.dtype != own.info.dtype {
-        return Seen::OtherDtype(format!("{}, the pack has {}", info.dtype, own.info.dtype));
+    match row.dtype() {
+        Ok(dtype) if dtype != info.dtype => return Seen::OtherDtype(format!("{}, the pack has {dtype}", info.dtype)),
+        _ => {}
     }
-    if digest.is_none() || digest != own.base { Seen::OtherBytes } else { Seen::Same }
+    if digest.is_none_or(|digest| digest.0 != expected) { Seen::OtherBytes } else { Seen::Same }
 }
 
 fn words(seen: &Seen) -> String {

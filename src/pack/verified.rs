@@ -60,21 +60,22 @@ impl VerifiedPack {
 
     /// Whether the pack has a delta of a tensor.
     pub fn touches(&self, name: &str) -> bool {
-        self.manifest().tensors.binary_search_by(|t| t.name.as_str().cmp(name)).is_ok()
+        self.manifest().tensors.find(name).is_some()
     }
 
     /// Name, dtype and shape of every touched tensor, by name.
     pub fn tensors(&self) -> impl Iterator<Item = TensorInfo> {
-        self.rows().map(|(name, own)| TensorInfo { name: name.into(), ..own.info.clone() })
+        // A manifest with a dtype that is not known is refused when it is read.
+        self.manifest().tensors.iter().filter_map(|row| row.info().ok())
     }
 
     /// Every row with a delta: its name, the delta, and its blocks. For reports that need no base.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &Own)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, Own)> {
         let rows = self.body.manifest.tensors.iter().enumerate();
-        rows.filter_map(|(i, row)| Some((row.name.as_str(), self.body.own_of_row(i)?)))
+        rows.filter_map(|(i, row)| Some((row.name, self.body.own_of_row(i)?)))
     }
 
-    pub(crate) fn blocks<'a>(&'a self, own: &'a Own) -> Result<DeltaBlocks<'a>> {
+    pub(crate) fn blocks(&self, own: Own) -> Result<DeltaBlocks<'_>> {
         DeltaBlocks::new(&self.body, own)
     }
 
@@ -83,7 +84,7 @@ impl VerifiedPack {
     /// # Errors
     /// `DigestMismatch` or `Malformed` where a table is not what the manifest says.
     pub fn needs_base(&self) -> Result<bool> {
-        for own in &self.body.owns {
+        for own in self.body.owns() {
             if self.blocks(own)?.needs_base() {
                 return Ok(true);
             }
@@ -97,10 +98,11 @@ impl VerifiedPack {
     /// # Errors
     /// `Malformed` where a block is not what its table says, or the content not what the manifest says.
     pub fn check_content(&self, base: Option<&dyn TensorSource>) -> Result<bool> {
-        let (mut digests, mut complete) = (Vec::with_capacity(self.body.owns.len()), true);
-        for own in &self.body.owns {
+        let (mut digests, mut complete) = (Vec::new(), true);
+        for own in self.body.owns() {
+            let row = own.row;
             match delta_content(&self.body, own, base)? {
-                Some(digest) => digests.push((own.row, digest)),
+                Some(digest) => digests.push((row, digest)),
                 None => complete = false,
             }
         }
@@ -109,9 +111,9 @@ impl VerifiedPack {
         }
         let manifest = &self.body.manifest;
         let rows = manifest.tensors.iter().enumerate().map(|(row, tensor)| {
-            let target = self.body.own_of_row(row).map_or(row, |own| own.row);
+            let target = self.body.manifest.tensors.own(row).map_or(row, |(own, _)| own);
             let i = digests.binary_search_by_key(&target, |d| d.0).unwrap_or(0);
-            (tensor.name.as_str(), digests.get(i).map_or(Digest([0; 32]), |d| d.1))
+            (tensor.name, digests.get(i).map_or(Digest([0; 32]), |d| d.1))
         });
         let mut files = Vec::with_capacity(manifest.files.len());
         for (i, file) in manifest.files.iter().enumerate() {
@@ -150,9 +152,16 @@ impl VerifiedPack {
     }
 }
 
+/// [`VerifiedPack::bind`] of several packs, several at a time.
+pub(crate) fn bind_all(packs: Vec<VerifiedPack>, base: &BaseIdentity, workers: &Workers) -> Result<Vec<BoundPack>> {
+    workers.for_each(packs.len(), || (), |(), i| packs.get(i).map_or(Ok(()), |pack| pack.check_base(base)))?;
+    Ok(packs.into_iter().map(|pack| BoundPack::new(pack.body)).collect())
+}
+
 /// The digest of a delta's content; none where a block could not be decoded without the base.
-fn delta_content(body: &Body, own: &Own, base: Option<&dyn TensorSource>) -> Result<Option<Digest>> {
+fn delta_content(body: &Body, own: Own, base: Option<&dyn TensorSource>) -> Result<Option<Digest>> {
     let blocks = DeltaBlocks::new(body, own)?;
+    let own = blocks.own();
     let mut content = DeltaContent::new(&own.info, own.kind, own.base, blocks.table());
     let (mut delta, mut complete) = (BlockDelta::default(), true);
     for i in 0..blocks.len() {

@@ -4,7 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Escaped, Result};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
-use crate::pack::VerifiedPack;
+use crate::pack::{VerifiedPack, verified};
 use crate::parallel::Workers;
 use crate::stitched::{Held, Layer, MergeOptions, StitchedModel};
 
@@ -43,7 +43,7 @@ impl<'a> StitchedModel<'a> {
         let mut rest: Vec<Named> = named.map(|(place, (pack, weight))| Named { pack, weight, place }).collect();
         let first = rest.first().map(|n| n.pack.manifest().base);
         if rest.iter().all(|n| Some(n.pack.manifest().base) == first) {
-            let (layers, options) = link(rest, identity, options)?;
+            let (layers, options) = link(rest, identity, options, workers)?;
             return Self::build(base, None, layers, &options);
         }
         let mut model: Option<StitchedModel<'a>> = None;
@@ -54,7 +54,7 @@ impl<'a> StitchedModel<'a> {
             if fitting.is_empty() {
                 return Err(fits_nowhere(others, identity));
             }
-            let (layers, options) = link(fitting, &here, options)?;
+            let (layers, options) = link(fitting, &here, options, workers)?;
             let next = match model {
                 None => Self::build(base.clone(), None, layers, &options)?,
                 Some(below) => below.then(layers, &options)?,
@@ -69,14 +69,20 @@ impl<'a> StitchedModel<'a> {
 }
 
 /// Packs of one link, bound, and the options with the gains that are theirs.
-fn link(packs: Vec<Named>, on: &BaseIdentity, options: &MergeOptions) -> Result<(Vec<Layer>, MergeOptions)> {
+fn link(
+    packs: Vec<Named>,
+    on: &BaseIdentity,
+    options: &MergeOptions,
+    workers: &Workers,
+) -> Result<(Vec<Layer>, MergeOptions)> {
     let mut options = options.clone();
     if let Some(gains) = &mut options.gains {
         let own: Option<Vec<f32>> = packs.iter().map(|n| gains.get(n.place).copied()).collect();
         *gains = own.unwrap_or_default();
     }
-    let bind = |n: Named| Ok(Layer { pack: n.pack.bind(on)?, weight: n.weight });
-    Ok((packs.into_iter().map(bind).collect::<Result<_>>()?, options))
+    let (packs, weights): (Vec<_>, Vec<_>) = packs.into_iter().map(|n| (n.pack, n.weight)).unzip();
+    let bound = verified::bind_all(packs, on, workers)?;
+    Ok((bound.into_iter().zip(weights).map(|(pack, weight)| Layer { pack, weight }).collect(), options))
 }
 
 /// What is wrong with packs that fit neither the base nor the result of those before them.

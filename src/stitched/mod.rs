@@ -187,13 +187,13 @@ impl<'a> StitchedModel<'a> {
     fn check_exact_only(&self) -> Result<()> {
         let layers: Vec<&Layer> = self.in_play().map(|(_, layer)| layer).collect();
         for (i, layer) in layers.iter().enumerate() {
-            for delta in layer.pack.deltas().filter(|d| d.is_carried() || !d.info().dtype.is_float()) {
+            for delta in layer.pack.exact_only() {
                 let name = delta.name();
                 if layer.weight != 1.0 || self.lambda != 1.0 {
                     return Err(Error::Refused(format!(
                         "tensor \"{}\" ({}) can only be carried exactly, but weight or lambda is not 1",
                         Escaped(name),
-                        delta.info().dtype
+                        delta.dtype()
                     )));
                 }
                 if layers.iter().enumerate().any(|(j, other)| j != i && other.pack.delta(name).is_some()) {
@@ -278,10 +278,6 @@ fn check_numbers(layers: &[Layer], options: &MergeOptions) -> Result<()> {
 
 fn carried_by(layers: &[Layer]) -> BTreeMap<String, (TensorInfo, usize)> {
     let in_play = layers.iter().enumerate().filter(|(_, l)| l.weight != 0.0);
-    let all = in_play.flat_map(|(i, l)| l.pack.deltas().filter(|d| d.is_carried()).map(move |d| (i, d)));
-    all.map(|(i, d)| {
-        let info = TensorInfo { name: d.name().into(), ..d.info().clone() };
-        (d.name().to_string(), (info, i))
-    })
-    .collect()
+    let all = in_play.flat_map(|(i, l)| l.pack.exact_only().filter(|d| d.is_carried()).map(move |d| (i, d)));
+    all.map(|(i, d)| (d.name().to_string(), (d.info(), i))).collect()
 }

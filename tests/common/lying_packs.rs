@@ -5,7 +5,7 @@
 //! The reader and the writer here are written from spec/format.md and share only the manifest's structs with the crate.
 
 use stitchpack::format::header::Header;
-use stitchpack::format::manifest::{DeltaRow, FileRow, Manifest, OwnDelta, SectionRow};
+use stitchpack::format::manifest::{self, DeltaRow, FileRow, OwnDelta, SectionRow, TensorRow};
 use stitchpack::limits::Limits;
 use stitchpack::model::delta::ValueKind;
 use stitchpack::model::digest::Digest;
@@ -67,6 +67,9 @@ impl Case {
 const ZST: Expect = Expect::Malformed(&["ZST-1"]);
 
 // ---- Taking apart ----
+
+/// A manifest in which everything can be changed.
+pub type Manifest = manifest::Manifest<Vec<TensorRow>>;
 
 /// A pack as spec/format.md describes it, everything decoded that has a decoded form.
 #[derive(Debug, Clone)]
@@ -146,11 +149,31 @@ fn float_count(manifest: &Manifest, row: usize, own: &OwnDelta) -> usize {
     }
 }
 
+/// The manifest with rows of its own.
+fn changeable(read: manifest::Manifest) -> Manifest {
+    Manifest {
+        tensors: read.tensors.iter().map(|row| row.to_owned()).collect(),
+        tool: read.tool,
+        base: read.base,
+        content: read.content,
+        result: read.result,
+        exact: read.exact,
+        complete: read.complete,
+        gain: read.gain,
+        block_log2: read.block_log2,
+        origin: read.origin,
+        notes: read.notes,
+        payloads: read.payloads,
+        tables: read.tables,
+        files: read.files,
+    }
+}
+
 impl Parts {
     pub fn of(pack: &[u8]) -> Self {
         let (len, raw_len) = (u32_at(pack, 64) as usize, u32_at(pack, 68));
         let raw = plain(&pack[pack.len() - len..], raw_len.into());
-        let manifest = Manifest::decode(&raw, &Limits::default()).unwrap();
+        let manifest = changeable(manifest::Manifest::decode(&raw, &Limits::default()).unwrap());
         let mut rest = &pack[104..];
         let payload: Vec<u8> =
             manifest.payloads.iter().flat_map(|s| take(&mut rest, s.len as usize).to_vec()).collect();
@@ -306,7 +329,7 @@ impl Parts {
     /// The model that a coder names or has.
     fn model(&self, coder: &[u8]) -> classes::Model {
         let Some(row) = classes::shared_row(coder) else { return classes::model_of(coder) };
-        let is_own = |row: &&stitchpack::format::manifest::TensorRow| matches!(row.delta, DeltaRow::Own(_));
+        let is_own = |row: &&TensorRow| matches!(row.delta, DeltaRow::Own(_));
         let own = self.manifest.tensors[..row as usize].iter().filter(is_own).count();
         classes::model_of(&self.owns[own].coder)
     }
