@@ -55,35 +55,59 @@ pub(crate) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
 fn differences_of<const BYTES: usize, const FLOAT: bool>(from: &[u8], to: &[u8]) -> BlockDelta {
     /// Bytes compared at once: most runs of them are equal, and comparing is all that happens then.
     const RUN: usize = 64;
-    let mut delta = BlockDelta::default();
-    let mut unit = |p: usize, a: &[u8; BYTES], b: &[u8; BYTES]| {
-        if a != b {
-            delta.positions.push(p as u32);
-            delta.codes.push(step_of::<BYTES, FLOAT>(load_unit(a), load_unit(b)));
-        }
-    };
+    // Room for all, of which only what is used is ever touched: growing on the way would copy everything more than once.
+    let units = from.len() / BYTES;
+    let mut delta = BlockDelta { positions: Vec::with_capacity(units), codes: Vec::with_capacity(units) };
     let ((runs, from_rest), (others, to_rest)) = (from.as_chunks::<RUN>(), to.as_chunks::<RUN>());
     for (start, (run, other)) in (0..).step_by(RUN / BYTES).zip(runs.iter().zip(others)) {
         let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-        let differ = words.fold(0, |any, (a, b)| any | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)));
-        if differ == 0 {
-            continue;
-        }
-        let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-        for (start, (a, b)) in (start..).step_by(8 / BYTES).zip(words).filter(|(_, (a, b))| a != b) {
-            let units = a.as_chunks::<BYTES>().0.iter().zip(b.as_chunks::<BYTES>().0);
-            units.zip(start..).for_each(|((a, b), p)| unit(p, a, b));
+        let differ = words.clone().map(|(a, b)| u32::from(a != b)).sum::<u32>();
+        if differ > 3 {
+            append::<BYTES, FLOAT, RUN>(start, run, other, &mut delta);
+        } else if differ > 0 {
+            for (start, (a, b)) in (start..).step_by(8 / BYTES).zip(words).filter(|(_, (a, b))| a != b) {
+                append::<BYTES, FLOAT, 8>(start, a, b, &mut delta);
+            }
         }
     }
-    let rest = from_rest.as_chunks::<BYTES>().0.iter().zip(to_rest.as_chunks::<BYTES>().0);
-    rest.zip(runs.len() * (RUN / BYTES)..).for_each(|((a, b), p)| unit(p, a, b));
+    let rest = from_rest.chunks_exact(BYTES).zip(to_rest.chunks_exact(BYTES));
+    for (p, (a, b)) in (runs.len() * (RUN / BYTES)..).zip(rest).filter(|(_, (a, b))| a != b) {
+        delta.positions.push(p as u32);
+        delta.codes.push(step_of::<BYTES, FLOAT>(load_unit(a), load_unit(b)));
+    }
     delta
+}
+
+/// The units of a short run that differ. Whether one does is as good as random where many do, so there is no branch: each is
+/// written, and the place for the next moves on only behind those that count.
+#[inline(always)]
+fn append<const BYTES: usize, const FLOAT: bool, const RUN: usize>(
+    start: usize,
+    from: &[u8; RUN],
+    to: &[u8; RUN],
+    delta: &mut BlockDelta,
+) {
+    let (mut positions, mut codes, mut n) = ([0u32; RUN], [0u64; RUN], 0usize);
+    let mut steps = [0u64; RUN];
+    let units = from.as_chunks::<BYTES>().0.iter().zip(to.as_chunks::<BYTES>().0);
+    for (step, (a, b)) in steps.iter_mut().zip(units) {
+        *step = step_of::<BYTES, FLOAT>(load_unit(a), load_unit(b));
+    }
+    for (p, step) in (start as u32..).zip(&steps[..RUN / BYTES]) {
+        // As many units as bytes at most, and each adds one at most.
+        let slot = n & (RUN - 1);
+        (positions[slot], codes[slot]) = (p, *step);
+        n += usize::from(*step != 0);
+    }
+    delta.positions.extend_from_slice(positions.get(..n).unwrap_or(&[]));
+    delta.codes.extend_from_slice(codes.get(..n).unwrap_or(&[]));
 }
 
 /// [`order`] for a width that the compiler knows.
 fn order_of<const BYTES: usize, const FLOAT: bool>(bits: u64) -> u64 {
-    let sign = 1u64 << (BYTES * 8 - 1);
-    if FLOAT && bits & sign != 0 { bits ^ (sign - 1) } else { bits }
+    let magnitude = (1u64 << (BYTES * 8 - 1)) - 1;
+    let minus = bits >> (BYTES * 8 - 1) & u64::from(FLOAT);
+    bits ^ (minus.wrapping_neg() & magnitude)
 }
 
 /// [`step`] for a width that the compiler knows.

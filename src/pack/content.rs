@@ -52,7 +52,10 @@ impl DeltaContent {
 /// A block as bytes to hash: for each run of 1,024 units that keeps any, its number in the tensor (u64), how many it keeps
 /// (u16), the kept positions in the run (u16 each), and the codes. [CID-2]
 pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(delta.positions.len().saturating_mul(width.saturating_add(2)));
+    let (first, last) = (delta.positions.first().copied().unwrap_or(0), delta.positions.last().copied().unwrap_or(0));
+    let heads = (u64::from(last.saturating_sub(first)) / LEAF).saturating_add(2).min(delta.positions.len() as u64);
+    let codes = delta.positions.len().saturating_mul(width.saturating_add(2));
+    let mut out = Vec::with_capacity(codes.saturating_add((heads as usize).saturating_mul(10)));
     let mut rest = (delta.positions.as_slice(), delta.codes.as_slice());
     while let Some(first) = rest.0.first() {
         let leaf = u64::from(*first) / LEAF;

@@ -133,6 +133,12 @@ impl ClassMap {
         rest.fill(NO_CLASS);
     }
 
+    /// The map of units whose classes are given.
+    #[cfg(test)]
+    pub fn of(classes: &[u8]) -> Self {
+        ClassMap { classes: classes.to_vec() }
+    }
+
     /// Units of each class.
     pub fn histogram(&self) -> [u64; 64] {
         // Four counters a class, so that a run of one class does not wait for itself.
@@ -149,6 +155,18 @@ impl ClassMap {
             *sum = counts.iter().map(|c| u64::from(c.get(class).copied().unwrap_or(0))).sum();
         }
         out
+    }
+
+    /// How many of the `classes` there are have any unit; units without a class count as one more.
+    pub fn classes_there(&self, classes: usize) -> usize {
+        let mut there = [false; 256];
+        for class in &self.classes {
+            if let Some(slot) = there.get_mut(usize::from(*class)) {
+                *slot = true;
+            }
+        }
+        let counted = there.iter().take(classes).filter(|t| **t).count();
+        counted.saturating_add(usize::from(there.iter().skip(classes).any(|t| *t)))
     }
 
     /// The class of a unit.

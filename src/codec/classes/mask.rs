@@ -25,7 +25,7 @@ pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) 
             encoder.symbol(table, symbol_of(*level))?;
         }
     }
-    let occupied = occupied(map, bits);
+    let occupied = occupied(coder, map, bits);
     if occupied.iter().skip(coder.model.classes.len()).any(|o| *o) {
         return None;
     }
@@ -40,14 +40,22 @@ pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) 
 }
 
 /// Which classes keep any unit, those that are none included.
-fn occupied(map: &ClassMap, bits: &[u64]) -> [bool; 256] {
+fn occupied(coder: &Coder, map: &ClassMap, bits: &[u64]) -> [bool; 256] {
     let mut out = [false; 256];
+    let kept: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
+    let is_dense = kept > bits.len().saturating_mul(WORD / 4);
+    let mut missing = if is_dense { map.classes_there(coder.model.classes.len()) } else { usize::MAX };
     for (start, word) in (0u32..).step_by(WORD).zip(bits) {
+        // In a dense mask all are soon found.
+        if missing == 0 {
+            break;
+        }
         let mut word = *word;
         while word != 0 {
             let class = map.class(start.wrapping_add(word.trailing_zeros()));
-            if let Some(slot) = out.get_mut(usize::from(class)) {
+            if let Some(slot) = out.get_mut(usize::from(class)).filter(|slot| !**slot) {
                 *slot = true;
+                missing = missing.wrapping_sub(1);
             }
             word &= word.wrapping_sub(1);
         }

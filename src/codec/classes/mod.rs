@@ -12,6 +12,7 @@ pub(crate) mod map;
 pub(crate) mod mask;
 pub(crate) mod members;
 pub(crate) mod model;
+pub(crate) mod short;
 pub(crate) mod symbols;
 pub(crate) mod values;
 mod walker;

@@ -2,27 +2,32 @@
 
 use crate::codec::classes::map::ClassMap;
 use crate::codec::classes::model::Model;
+use crate::codec::classes::short::{MANY, ShortSteps};
 use crate::codec::classes::symbols::Split;
+use crate::codec::classes::wide;
 use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
 
 /// Codes in the order of their positions; `None` where the tables lack a symbol.
 pub(crate) fn encode(model: &Model, map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
+    let tables = model.classes.iter().map(|c| c.values.as_deref()).collect::<Option<Vec<&Table>>>()?;
     match split {
+        // By far the most codes are of these.
+        Split::Step { bits: 16 } if codes.len() >= MANY => {
+            wide::short_steps(&ShortSteps::new(tables), map, positions, codes)
+        }
         // Spelled out as below.
-        Split::Step { bits: 16 } => write(model, map, Split::Step { bits: 16 }, positions, codes),
-        Split::Step { bits: 32 } => write(model, map, Split::Step { bits: 32 }, positions, codes),
-        other => write(model, map, other, positions, codes),
+        Split::Step { bits: 32 } => write(&tables, map, Split::Step { bits: 32 }, positions, codes),
+        other => write(&tables, map, other, positions, codes),
     }
 }
 
 #[inline(always)]
-fn write(model: &Model, map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
-    let tables: Vec<Option<&Table>> = model.classes.iter().map(|c| c.values.as_deref()).collect();
+fn write(tables: &[&Table], map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
     let mut encoder = Encoder::with_capacity(codes.len());
     for (p, code) in positions.iter().zip(codes) {
-        let table = (*tables.get(usize::from(map.class(*p)))?)?;
+        let table = *tables.get(usize::from(map.class(*p)))?;
         let parts = split.take_apart(*code);
         encoder.symbol(table, parts.symbol)?;
         encoder.bits.put(parts.extra, parts.extra_bits);

@@ -6,6 +6,7 @@
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::mask;
+use crate::codec::classes::short::ShortSteps;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
 #[cfg(target_arch = "x86_64")]
@@ -38,6 +39,20 @@ pub(super) fn gaps(encoder: &mut Encoder, table: &GapTable, map: &ClassMap, clas
         return unsafe { wide(encoder, table, map, class, bits) };
     }
     mask::gaps::<false>(encoder, table, map, class, bits);
+}
+
+/// [`ShortSteps::encode`].
+pub(super) fn short_steps(steps: &ShortSteps, map: &ClassMap, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(steps: &ShortSteps, map: &ClassMap, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
+            steps.encode(map, positions, codes)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(steps, map, positions, codes) };
+    }
+    steps.encode(map, positions, codes)
 }
 
 /// Reads the kept units of one class.

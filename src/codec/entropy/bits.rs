@@ -43,6 +43,51 @@ impl BitWriter {
     }
 }
 
+/// A [`BitWriter`] that is given values from the last to the first.
+#[derive(Debug, Default)]
+pub(crate) struct BackwardBits {
+    /// As if nothing came before; longer than what is used of it, so that eight bytes can be written at once.
+    bytes: Vec<u8>,
+    /// Whole bytes that are used.
+    used: usize,
+    /// In its lowest bits those after these bytes, at most seven between calls.
+    pending: u64,
+    filled: u32,
+}
+
+impl BackwardBits {
+    /// Makes room for so many values.
+    pub fn make_room(&mut self, values: usize) {
+        let most = self.used.saturating_add(values.saturating_mul(4)).saturating_add(8);
+        if self.bytes.len() < most {
+            self.bytes.resize(most.saturating_mul(2), 0);
+        }
+    }
+
+    /// Puts the lowest `n` bits of `value`, at most 32, before those that are there, where there is room. No branch asks whether
+    /// bytes are full: that is as good as random, and a wrong guess costs more than the rest.
+    #[inline(always)]
+    pub fn put(&mut self, value: u64, n: u32) {
+        self.pending = self.pending << n | value & (1u64 << n).wrapping_sub(1);
+        self.filled = self.filled.wrapping_add(n);
+        if let Some(next) = self.bytes.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+            *next = (self.pending << 1 << (63 - (self.filled & 63))).to_be_bytes();
+        }
+        self.used = self.used.wrapping_add((self.filled >> 3) as usize);
+        self.filled &= 7;
+    }
+
+    /// The bytes, last first, zeros in what is left of one: what [`BitWriter::finish`] gives.
+    pub fn finish(&self) -> Vec<u8> {
+        let used = self.used.saturating_add(usize::from(self.filled > 0));
+        let bytes = self.bytes.get(..used).unwrap_or(&[]);
+        // What is left of a byte belongs before all others.
+        let left = self.filled.wrapping_neg() & 7;
+        let before = std::iter::once(&0).chain(bytes);
+        bytes.iter().zip(before).map(|(byte, before)| byte >> left | (u16::from(*before) << 8 >> left) as u8).collect()
+    }
+}
+
 /// Reads bits from the end of a buffer.
 #[derive(Debug)]
 pub(crate) struct BitReader<'a> {
@@ -105,6 +150,19 @@ impl<'a> BitReader<'a> {
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backward_is_the_same() {
+        for count in [0usize, 1, 2, 9, 500] {
+            let items: Vec<(u64, u32)> =
+                (0..count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), (i * 7 % 33) as u32)).collect();
+            let (mut writer, mut backward) = (BitWriter::default(), BackwardBits::default());
+            items.iter().for_each(|(v, n)| writer.put(*v, *n));
+            backward.make_room(count);
+            items.iter().rev().for_each(|(v, n)| backward.put(*v, *n));
+            assert_eq!(backward.finish(), writer.finish(), "{count}");
+        }
+    }
 
     #[test]
     fn bits_come_back_in_order() {

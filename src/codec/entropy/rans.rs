@@ -29,49 +29,76 @@ impl Encoder {
     }
 
     /// Adds a symbol of a table, or its escape; `None` where the table has neither.
-    #[inline(always)]
     pub fn symbol(&mut self, table: &Table, symbol: u32) -> Option<()> {
-        if let Some(entry) = table.entry(symbol) {
-            self.put(table.range(entry));
-            return Some(());
-        }
-        let escape = table.range(0);
-        self.put(escape);
-        self.bits.put(symbol.into(), ESCAPED_BITS);
-        (escape.1 > 0 && symbol < 1 << ESCAPED_BITS).then_some(())
+        let range = range_of(table, symbol)?;
+        self.put(range.0);
+        self.bits.put(symbol.into(), range.1);
+        Some(())
     }
 
     /// The bytes, with symbols dealt in turn to `N` states.
     pub fn finish<const N: usize>(self) -> Vec<u8> {
-        let mut states = [LOW; N];
-        // At most one word a symbol, the last first; filled from the end, so that they stand in the order of reading.
-        let mut words = vec![0u16; self.ranges.len()];
-        let mut free = words.len();
+        let mut coder: Backward<N> = Backward::new(self.ranges.len());
         let (turns, rest) = self.ranges.as_chunks::<N>();
-        for (state, range) in states.iter_mut().zip(rest).rev() {
-            put_symbol(state, *range, &mut words, &mut free);
+        rest.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, *range));
+        for ranges in turns.iter().rev() {
+            ranges.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, *range));
         }
-        for turn in turns.iter().rev() {
-            for (state, range) in states.iter_mut().zip(turn).rev() {
-                put_symbol(state, *range, &mut words, &mut free);
-            }
+        coder.finish(&self.bits.finish())
+    }
+}
+
+/// The range coder itself, which is given symbols from the last to the first.
+pub(crate) struct Backward<const N: usize> {
+    states: [u32; N],
+    /// At most one word a symbol, the last first; filled from the end, so that they stand in the order of reading.
+    words: Vec<u16>,
+    free: usize,
+}
+
+impl<const N: usize> Backward<N> {
+    /// For at most so many symbols.
+    pub fn new(symbols: usize) -> Self {
+        Backward { states: [LOW; N], words: vec![0; symbols], free: symbols }
+    }
+
+    /// Puts a symbol under the state whose turn it is.
+    #[inline(always)]
+    pub fn put(&mut self, turn: usize, range: (u16, u16)) {
+        if let Some(state) = self.states.get_mut(turn) {
+            put_symbol(state, range, &mut self.words, &mut self.free);
         }
-        let words = words.get(free..).unwrap_or_default();
-        let raw = self.bits.finish();
-        let mut out = Vec::with_capacity(words.len().saturating_mul(2).saturating_add(raw.len()).saturating_add(8));
-        states.iter().for_each(|s| out.extend(s.to_le_bytes()));
+    }
+
+    /// The coded run, with the raw bits that go with it.
+    pub fn finish(self, raw: &[u8]) -> Vec<u8> {
+        let words = self.words.get(self.free..).unwrap_or_default();
+        let mut out = Vec::with_capacity(words.len().saturating_mul(2).saturating_add(raw.len()).saturating_add(N * 4));
+        self.states.iter().for_each(|s| out.extend(s.to_le_bytes()));
         words.iter().for_each(|w| out.extend(w.to_le_bytes()));
-        out.extend(raw);
+        out.extend_from_slice(raw);
         out
     }
 }
 
+/// The (start, frequency) of a symbol of a table, or its escape's, and how many raw bits of the symbol follow; `None` where the
+/// table has neither.
+#[inline(always)]
+pub(crate) fn range_of(table: &Table, symbol: u32) -> Option<((u16, u16), u32)> {
+    let range = table.range_of(symbol);
+    if range.1 > 0 {
+        return Some((range, 0));
+    }
+    let escape = table.range(0);
+    (escape.1 > 0 && symbol < 1 << ESCAPED_BITS).then_some((escape, ESCAPED_BITS))
+}
+
 /// ⌈2^44 / f⌉ by frequency: a division is the slowest thing that a processor does.
 #[expect(clippy::indexing_slicing, reason = "computed when this is compiled, where nothing else is possible")]
-static RECIPROCALS: [u64; TOTAL as usize + 1] = {
-    let mut all = [0; TOTAL as usize + 1];
+static RECIPROCALS: [u64; 2 * TOTAL as usize] = {
+    let mut all = [0; 2 * TOTAL as usize];
     let mut f = 1;
-    while f < all.len() {
+    while f <= TOTAL as usize {
         all[f] = (1u64 << 44).div_ceil(f as u64);
         f += 1;
     }
@@ -82,7 +109,7 @@ static RECIPROCALS: [u64; TOTAL as usize + 1] = {
 /// error stays below 2^-12, which is no more than 1 / f, and so reaches no whole number.
 #[inline(always)]
 fn divide(x: u32, f: u16) -> u32 {
-    let reciprocal = RECIPROCALS.get(usize::from(f)).copied().unwrap_or(0);
+    let reciprocal = RECIPROCALS[usize::from(f) & (RECIPROCALS.len() - 1)];
     (u128::from(x).wrapping_mul(reciprocal.into()) >> 44) as u32
 }
 

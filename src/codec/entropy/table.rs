@@ -135,6 +135,14 @@ impl Table {
         (self.range(entry).1 > 0).then_some(entry)
     }
 
+    /// (start, frequency) of a symbol; frequency 0 where it has no entry.
+    #[inline(always)]
+    pub fn range_of(&self, symbol: u32) -> (u16, u16) {
+        // A symbol below the first wraps around to where there is no entry.
+        let entry = u64::from(symbol).wrapping_sub(self.first.into()).wrapping_add(1);
+        if entry == 0 { (0, 0) } else { self.ranges.get(entry as usize).copied().unwrap_or((0, 0)) }
+    }
+
     /// (start, frequency) of an entry; frequency 0 where there is none.
     #[inline]
     pub fn range(&self, entry: u32) -> (u16, u16) {

@@ -97,9 +97,17 @@ pub(crate) fn decode_bits(
 pub(crate) fn set_bits(positions: &[u32], len: u32, out: &mut Vec<u64>) {
     out.clear();
     out.resize((len as usize).div_ceil(64), 0);
-    for p in positions {
-        if let Some(word) = out.get_mut(*p as usize / 64) {
-            *word |= 1 << (p & 63);
+    // Each word is put together before it is written: many positions that follow each other would wait for the one before.
+    let mut rest = positions;
+    while let Some(first) = rest.first() {
+        let number = first >> 6;
+        let mut word = 0u64;
+        while let Some((p, after)) = rest.split_first().filter(|(p, _)| **p >> 6 == number) {
+            word |= 1 << (p & 63);
+            rest = after;
+        }
+        if let Some(slot) = out.get_mut(number as usize) {
+            *slot |= word;
         }
     }
 }
