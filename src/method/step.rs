@@ -105,9 +105,9 @@ fn append<const BYTES: usize, const FLOAT: bool, const RUN: usize>(
 
 /// [`order`] for a width that the compiler knows.
 fn order_of<const BYTES: usize, const FLOAT: bool>(bits: u64) -> u64 {
-    let magnitude = (1u64 << (BYTES * 8 - 1)) - 1;
-    let minus = bits >> (BYTES * 8 - 1) & u64::from(FLOAT);
-    bits ^ (minus.wrapping_neg() & magnitude)
+    let sign = 1u64 << (BYTES * 8 - 1);
+    // Signs are as good as random: a branch would be guessed wrong half of the time.
+    std::hint::select_unpredictable(FLOAT && bits & sign != 0, bits ^ (sign - 1), bits)
 }
 
 /// [`step`] for a width that the compiler knows.

@@ -51,7 +51,15 @@ pub(crate) fn decode(
     }
     match split {
         // Spelled out so that the compiler knows the widths: by far the most codes are of these.
-        Split::Step { bits: 16 } => read(&tables, map, Split::Step { bits: 16 }, positions, bytes, out),
+        Split::Step { bits: 16 } if positions.len() >= MANY => {
+            let mut decoder: Decoder<2> = Decoder::new(bytes)?;
+            out.clear();
+            out.reserve(positions.len());
+            let (pairs, last) = positions.as_chunks::<2>();
+            wide::read_short_steps(&mut decoder, &tables, map, pairs, out)?;
+            read_on(&mut decoder, &tables, map, split, last, out)?;
+            decoder.finish()
+        }
         Split::Step { bits: 32 } => read(&tables, map, Split::Step { bits: 32 }, positions, bytes, out),
         other => read(&tables, map, other, positions, bytes, out),
     }
@@ -66,30 +74,52 @@ fn read(
     bytes: &[u8],
     out: &mut Vec<u64>,
 ) -> Result<()> {
-    let no_class = || Error::malformed("CLS-6", "codes", "one belongs to a unit without a class");
-    let table_of = |p: u32| tables.get(usize::from(map.class(p))).copied().ok_or_else(no_class);
     let mut decoder: Decoder<2> = Decoder::new(bytes)?;
     out.clear();
     out.reserve(positions.len());
+    read_on(&mut decoder, tables, map, split, positions, out)?;
+    decoder.finish()
+}
+
+#[inline(always)]
+fn read_on(
+    decoder: &mut Decoder<2>,
+    tables: &[&Table],
+    map: &ClassMap,
+    split: Split,
+    positions: &[u32],
+    out: &mut Vec<u64>,
+) -> Result<()> {
     let (pairs, last) = positions.as_chunks::<2>();
     for [a, b] in pairs {
-        let tables = [table_of(*a)?, table_of(*b)?];
+        let tables = [table_of(tables, map, *a)?, table_of(tables, map, *b)?];
         let entries = decoder.entries(tables);
         for (table, entry) in tables.into_iter().zip(entries) {
-            out.push(code(&mut decoder, split, table, entry)?);
+            out.push(code(decoder, split, table, entry)?);
         }
     }
     for p in last {
-        let table = table_of(*p)?;
+        let table = table_of(tables, map, *p)?;
         let entry = decoder.entry(table);
-        out.push(code(&mut decoder, split, table, entry)?);
+        out.push(code(decoder, split, table, entry)?);
     }
-    decoder.finish()
+    Ok(())
+}
+
+/// The table of a unit's class.
+#[inline(always)]
+pub(super) fn table_of<'t>(tables: &[&'t Table], map: &ClassMap, p: u32) -> Result<&'t Table> {
+    tables.get(usize::from(map.class(p))).copied().ok_or_else(no_class)
+}
+
+#[cold]
+pub(super) fn no_class() -> Error {
+    Error::malformed("CLS-6", "codes", "one belongs to a unit without a class")
 }
 
 /// The code whose symbol is at an entry that was just read.
 #[inline(always)]
-fn code(decoder: &mut Decoder<2>, split: Split, table: &Table, entry: u32) -> Result<u64> {
+pub(super) fn code(decoder: &mut Decoder<2>, split: Split, table: &Table, entry: u32) -> Result<u64> {
     let symbol = decoder.symbol_of(table, entry)?;
     let extra = decoder.bits.take(split.extra_bits(symbol));
     split.put_together(symbol, extra)

@@ -6,9 +6,10 @@
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::mask;
-use crate::codec::classes::short::ShortSteps;
+use crate::codec::classes::short::{self, ShortSteps};
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
+use crate::codec::entropy::table::Table;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::is_wide;
 use crate::error::Result;
@@ -53,6 +54,32 @@ pub(super) fn short_steps(steps: &ShortSteps, map: &ClassMap, positions: &[u32],
         return unsafe { wide(steps, map, positions, codes) };
     }
     steps.encode(map, positions, codes)
+}
+
+/// [`short::read`].
+pub(super) fn read_short_steps(
+    decoder: &mut Decoder<2>,
+    tables: &[&Table],
+    map: &ClassMap,
+    pairs: &[[u32; 2]],
+    out: &mut Vec<u64>,
+) -> Result<()> {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(
+            d: &mut Decoder<2>,
+            tables: &[&Table],
+            map: &ClassMap,
+            pairs: &[[u32; 2]],
+            out: &mut Vec<u64>,
+        ) -> Result<()> {
+            short::read(d, tables, map, pairs, out)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(decoder, tables, map, pairs, out) };
+    }
+    short::read(decoder, tables, map, pairs, out)
 }
 
 /// Reads the kept units of one class.

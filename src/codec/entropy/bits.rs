@@ -71,7 +71,7 @@ impl BackwardBits {
         self.pending = self.pending << n | value & (1u64 << n).wrapping_sub(1);
         self.filled = self.filled.wrapping_add(n);
         if let Some(next) = self.bytes.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut::<8>()) {
-            *next = (self.pending << 1 << (63 - (self.filled & 63))).to_be_bytes();
+            *next = (self.pending << 1 << (!self.filled & 63)).swap_bytes().to_le_bytes();
         }
         self.used = self.used.wrapping_add((self.filled >> 3) as usize);
         self.filled &= 7;
@@ -105,14 +105,15 @@ impl<'a> BitReader<'a> {
     #[inline(always)]
     pub fn take(&mut self, n: u32) -> u64 {
         if n > 32 {
-            let low = self.take32(32);
-            return low | self.take32(n.wrapping_sub(32)) << 32;
+            let low = self.take_short(32);
+            return low | self.take_short(n.wrapping_sub(32)) << 32;
         }
-        self.take32(n)
+        self.take_short(n)
     }
 
+    /// [`BitReader::take`] for at most 32 bits.
     #[inline(always)]
-    fn take32(&mut self, n: u32) -> u64 {
+    pub fn take_short(&mut self, n: u32) -> u64 {
         let (byte, shift) = ((self.read >> 3) as usize, (self.read & 7) as u32);
         let end = self.bytes.len().wrapping_sub(byte);
         let word = match end.checked_sub(8).and_then(|start| self.bytes.get(start..end)?.first_chunk::<8>()) {

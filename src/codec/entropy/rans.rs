@@ -73,7 +73,7 @@ impl<const N: usize> Backward<N> {
     /// The coded run, with the raw bits that go with it.
     pub fn finish(self, raw: &[u8]) -> Vec<u8> {
         let words = self.words.get(self.free..).unwrap_or_default();
-        let mut out = Vec::with_capacity(words.len().saturating_mul(2).saturating_add(raw.len()).saturating_add(N * 4));
+        let mut out = Vec::with_capacity(words.len().saturating_mul(2).saturating_add(raw.len()).saturating_add(8));
         self.states.iter().for_each(|s| out.extend(s.to_le_bytes()));
         words.iter().for_each(|w| out.extend(w.to_le_bytes()));
         out.extend_from_slice(raw);
@@ -109,7 +109,7 @@ static RECIPROCALS: [u64; 2 * TOTAL as usize] = {
 /// error stays below 2^-12, which is no more than 1 / f, and so reaches no whole number.
 #[inline(always)]
 fn divide(x: u32, f: u16) -> u32 {
-    let reciprocal = RECIPROCALS[usize::from(f) & (RECIPROCALS.len() - 1)];
+    let reciprocal = RECIPROCALS.get(usize::from(f) & 0x1fff).copied().unwrap_or(0);
     (u128::from(x).wrapping_mul(reciprocal.into()) >> 44) as u32
 }
 
@@ -176,9 +176,20 @@ impl<'a, const N: usize> Decoder<'a, N> {
     /// Entries of as many tables as there are states, where it is the first one's turn.
     #[inline(always)]
     pub fn entries(&mut self, tables: [&Table; N]) -> [u32; N] {
+        self.entries_by(tables, |table, slot| table.slot(slot))
+    }
+
+    /// [`Decoder::entries`] of tables whose slots are at hand.
+    #[inline(always)]
+    pub fn entries_of(&mut self, tables: [&[u32; TOTAL as usize]; N]) -> [u32; N] {
+        self.entries_by(tables, |slots, slot| slots.get((slot & (TOTAL - 1)) as usize).copied().unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn entries_by<T: Copy>(&mut self, tables: [T; N], look_up: impl Fn(T, u32) -> u32) -> [u32; N] {
         let mut out = [0; N];
         for ((state, table), entry) in self.states.iter_mut().zip(tables).zip(&mut out) {
-            let slot = table.slot(*state & (TOTAL - 1));
+            let slot = look_up(table, *state & (TOTAL - 1));
             *state = next_state(self.bytes, &mut self.at, *state, (slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff);
             *entry = slot >> 24;
         }

@@ -155,6 +155,11 @@ impl Table {
         self.slots.get(slot as usize).copied().unwrap_or(0)
     }
 
+    /// [`Table::slot`] of every slot.
+    pub fn slots(&self) -> Option<&[u32; TOTAL as usize]> {
+        self.slots.first_chunk()
+    }
+
     /// Bits that a symbol costs, for those who choose.
     pub fn bits(&self, symbol: u32) -> f64 {
         let cost = |entry| f64::from(PRECISION) - f64::from(self.range(entry).1.max(1)).log2();
