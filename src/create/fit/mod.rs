@@ -28,6 +28,8 @@ use stats::Stats;
 
 /// Blocks of a tensor that are looked at closely.
 const MOST_SAMPLES: usize = 8;
+/// And of one of which three quarters and more are kept.
+const MOST_DENSE_SAMPLES: usize = 3;
 /// Fewer kept units than this teach nothing about a tensor.
 const FEWEST: u64 = 256;
 
@@ -68,11 +70,17 @@ impl Task<'_> {
         let may_use_base =
             self.has_base && self.kind == ValueKind::Step && self.info.dtype.is_float() && self.effort != Effort::Fast;
         let (mut samples, mut bytes) = (Vec::new(), Vec::new());
-        let chosen = chosen(blocks.len());
-        for i in &chosen {
-            let (delta, base) = load(*i, blocks[*i])?;
+        let mut chosen = chosen(blocks.len(), MOST_SAMPLES);
+        let mut next = 0;
+        while let Some(i) = chosen.get(next).copied() {
+            let (delta, base) = load(i, blocks[i])?;
+            next += 1;
+            // Where nearly all moved, few blocks say as much as many do elsewhere.
+            if next == 1 && delta.positions.len() as u64 * 4 > blocks[i].1 * 3 {
+                chosen = self::chosen(blocks.len(), MOST_DENSE_SAMPLES);
+            }
             let base = if may_use_base { base } else { Cow::Borrowed(&[][..]) };
-            samples.push(Sample::new(self.info, self.kind, blocks[*i], delta, &base));
+            samples.push(Sample::new(self.info, self.kind, blocks[i], delta, &base));
             bytes.push(base);
         }
         let kept: u64 = samples.iter().map(|s| s.positions.len() as u64).sum();
@@ -213,8 +221,8 @@ impl Task<'_> {
 }
 
 /// Spread evenly over all blocks.
-fn chosen(blocks: usize) -> Vec<usize> {
-    let n = blocks.min(MOST_SAMPLES);
+fn chosen(blocks: usize, most: usize) -> Vec<usize> {
+    let n = blocks.min(most);
     (0..n).map(|i| (i * blocks + blocks / 2) / n.max(1)).map(|i| i.min(blocks - 1)).collect()
 }
 
