@@ -22,12 +22,7 @@ pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
     if is_same(body, base) && whole.is_none_or(|d| d == body.manifest.base) {
         return Ok(());
     }
-    let rows: Vec<(&str, Seen)> = (0..body.manifest.tensors.len())
-        .filter_map(|row| Some((body.manifest.tensors.get(row)?.name.as_str(), body.own_of_row(row)?)))
-        // A carried tensor replaces what the base has, so it is bound by the whole checkpoint only.
-        .filter(|(_, own)| own.base.is_some())
-        .map(|(name, own)| (name, look(base.tensor(name), own)))
-        .collect();
+    let rows: Vec<(&str, Seen)> = taken(body).map(|(name, own)| (name, look(base.tensor(name), own))).collect();
     let differing: Vec<&(&str, Seen)> = rows.iter().filter(|(_, seen)| *seen != Seen::Same).collect();
     let (diagnosis, advice) = explain(&rows, base.digest());
     let tensors = differing.iter().take(5).map(|(name, seen)| (name.to_string(), words(seen))).collect();
@@ -41,6 +36,19 @@ pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
         found: whole,
     };
     body.locate(Err(Error::BaseMismatch(Box::new(mismatch))))
+}
+
+/// Whether a base has every tensor that the pack takes from one, in dtype and shape.
+pub(crate) fn fits<'b>(body: &Body, tensor: &dyn Fn(&str) -> Option<&'b TensorInfo>) -> bool {
+    let alike = |info: &TensorInfo, own: &Own| info.shape == own.info.shape && info.dtype == own.info.dtype;
+    taken(body).all(|(name, own)| tensor(name).is_some_and(|info| alike(info, own)))
+}
+
+/// The rows that lie on a tensor of the base. A carried tensor replaces what the base has, so it is bound by the whole
+/// checkpoint only.
+fn taken(body: &Body) -> impl Iterator<Item = (&str, &Own)> {
+    let rows = body.manifest.tensors.iter().enumerate();
+    rows.filter_map(|(i, row)| Some((row.name.as_str(), body.own_of_row(i).filter(|own| own.base.is_some())?)))
 }
 
 /// Whether every tensor that the pack takes from a base is the same in this one. Both are in order of name.
