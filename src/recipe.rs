@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{BaseMismatch, Error, Result};
 use crate::files::read_regular;
 use crate::json::{Object, objects};
 use crate::model::digest::Digest;
+use crate::model::identity::BaseIdentity;
 
 /// The version of the recipe's shape.
 const FORMAT: u32 = 1;
@@ -103,6 +104,26 @@ impl Recipe {
     /// The digest of the base.
     pub fn base_digest(&self) -> Option<Digest> {
         Digest::from_hex(&self.base)
+    }
+
+    /// Whether a base is the recipe's.
+    ///
+    /// # Errors
+    /// `BaseMismatch` for another, and for one of which not all was read.
+    pub fn check_base(&self, base: &BaseIdentity) -> Result<()> {
+        let (expected, found) = (self.base_digest(), base.digest());
+        if expected == found {
+            return Ok(());
+        }
+        Err(Error::BaseMismatch(Box::new(BaseMismatch {
+            diagnosis: "the recipe names another base".into(),
+            advice: "get the base that the recipe was made with".into(),
+            tensors: Vec::new(),
+            differing: 0,
+            touched: 0,
+            expected: expected.unwrap_or(Digest([0; 32])).0,
+            found: found.map(|d| d.0),
+        })))
     }
 
     /// The digest of the result.

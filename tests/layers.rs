@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("adapter", &["json", "error", "limits", "files", "parallel", "model", "checkpoint", "method"]),
     ("create", &["error", "limits", "parallel", "model", "checkpoint", "method", "codec", "format", "pack"]),
     ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
-    ("apply", &["error", "files", "parallel", "model", "checkpoint", "method", "recipe", "stitched"]),
+    ("apply", &["error", "files", "parallel", "model", "checkpoint", "method", "pack", "recipe", "stitched"]),
     ("keep", &["error", "model", "checkpoint", "create", "pack", "stitched", "apply"]),
     ("live", &["error", "parallel", "model", "checkpoint", "method", "stitched"]),
     ("export", &["error", "parallel", "model", "checkpoint", "method", "stitched", "live"]),

@@ -1,8 +1,12 @@
 //! Journey two: base + packs → a model on disk.
 //!
-//! Blocks are stitched by all threads and written where they belong; the output gets its name when all of it is there.
+//! Blocks are stitched by all threads and written where they belong; the output gets its name when all of it is there, and the
+//! base, where it was digested on the way, was found to be the packs' own.
 
+mod base;
+mod pieces;
 mod run;
+mod unproven;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -18,7 +22,9 @@ use crate::parallel::Workers;
 use crate::recipe::Recipe;
 use crate::stitched::StitchedModel;
 
+use base::Base;
 use run::run;
+pub use unproven::UnprovenModel;
 
 /// How a merged model is written.
 #[derive(Debug, Clone, Default)]
@@ -54,9 +60,7 @@ pub struct Applied {
 /// elements that would become infinite or NaN; `DigestMismatch` for a damaged pack or an unexpected result; `Io`. Whatever
 /// the error, nothing is left behind.
 pub fn apply(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
-    refuse_inputs_of(model, out)?;
-    let is_file = out.extension().is_some_and(|e| e == "safetensors");
-    if is_file { apply_file(model, base, out, options) } else { apply_folder(model, base, out, options) }
+    write(model, Base::Proven(base), out, options)
 }
 
 /// Computes a stitched model and writes nothing: its recipe, with the digest of the result.
@@ -64,6 +68,16 @@ pub fn apply(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &A
 /// # Errors
 /// As [`apply`].
 pub fn lock(model: &StitchedModel, base: &BaseIdentity, options: &ApplyOptions) -> Result<Applied> {
+    lock_on(model, Base::Proven(base), options)
+}
+
+fn write(model: &StitchedModel, base: Base, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+    refuse_inputs_of(model, out)?;
+    let is_file = out.extension().is_some_and(|e| e == "safetensors");
+    if is_file { apply_file(model, base, out, options) } else { apply_folder(model, base, out, options) }
+}
+
+fn lock_on(model: &StitchedModel, base: Base, options: &ApplyOptions) -> Result<Applied> {
     let plan = Plan::single(model.base(), "-".into(), &model.carried())?;
     run(model, base, &plan, &[], options)
 }
@@ -82,7 +96,7 @@ fn refuse_inputs_of(model: &StitchedModel, out: &Path) -> Result<()> {
     refuse_input(out, model.input_paths().iter().map(PathBuf::as_path))
 }
 
-fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+fn apply_file(model: &StitchedModel, base: Base, out: &Path, options: &ApplyOptions) -> Result<Applied> {
     let name = out.to_string_lossy().into_owned();
     let plan = Plan::single(model.base(), name, &model.carried())?;
     let output = OutputFile::create(out, options.force)?;
@@ -92,7 +106,7 @@ fn apply_file(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &
     Ok(applied)
 }
 
-fn apply_folder(model: &StitchedModel, base: &BaseIdentity, out: &Path, options: &ApplyOptions) -> Result<Applied> {
+fn apply_folder(model: &StitchedModel, base: Base, out: &Path, options: &ApplyOptions) -> Result<Applied> {
     let plan = Plan::folder(model.base(), &model.carried())?;
     let output = OutputFolder::create(out, options.force)?;
     let mut files = Vec::new();

@@ -5,19 +5,23 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::apply::base::Base;
+use crate::apply::pieces::Pieces;
 use crate::apply::{Applied, ApplyOptions};
+use crate::checkpoint::digests;
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Result};
 use crate::files::copy_range;
 use crate::method::stitch::Met;
-use crate::model::digest::{Digest, TensorDigester};
-use crate::model::identity::{BaseIdentity, digest_of};
+use crate::model::digest::Digest;
+use crate::model::identity::digest_of;
 use crate::model::tensor::TensorInfo;
+use crate::parallel::Workers;
 use crate::recipe::{Recipe, RecipePack};
-use crate::stitched::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
+use crate::stitched::{Scratch, StitchedModel, Stitchers, TensorStitcher, nonfinite_refused};
 
-/// Units of a work item: whole pieces of a digest for every dtype.
-const RUN: u64 = 1 << 18;
+/// log2 of the units of a work item, at least: whole pieces of a digest for every dtype.
+const RUN_LOG2: u8 = 18;
 
 /// One run of units of one tensor.
 struct Item {
@@ -34,49 +38,48 @@ struct Target<'a> {
     touched: bool,
     /// Its digest, where the base's is still right and known.
     known: Option<Digest>,
+    /// Whether the digest of the base's tensor is taken here.
+    wanted: bool,
 }
 
-/// Computes every tensor, writes it to its file where there is one, and digests the result.
+/// Computes every tensor, writes it to its file where there is one, and digests the result, and of the base what was not digested
+/// before.
 pub(super) fn run(
     model: &StitchedModel,
-    base: &BaseIdentity,
+    base: Base,
     plan: &Plan,
     files: &[&File],
     options: &ApplyOptions,
 ) -> Result<Applied> {
     let workers = &options.workers;
     let targets = targets(model, base, plan);
-    let items = items(&targets, files.is_empty());
+    let items = items(&targets, run_log2(model), files.is_empty());
+    let replaced = replaced(model, base, workers)?;
     workers.progress().stage("stitching", items.iter().map(|i| item_bytes(&targets, i)).sum());
     for (planned, file) in plan.files.iter().zip(files) {
         file.write_all_at(&planned.head, 0).map_err(|e| Error::io(Path::new(&planned.name), e))?;
     }
     let stitchers = Stitchers::new(model);
-    let done = workers.for_each(items.len(), Worker::new, |worker, i| {
+    let work = |worker: &mut Worker, i: usize| {
         let Some((item, target)) = items.get(i).and_then(|item| Some((item, targets.get(item.tensor)?))) else {
             return Ok(());
         };
-        let unit = target.info.dtype.unit_bytes() as u64;
         if target.touched {
-            let reader = stitchers.get(&target.info.name)?;
-            let Worker { out, scratch, .. } = worker;
-            let mut met = Met::default();
-            out.resize((item.len * unit) as usize, 0);
-            reader.stitcher().run(item.start, out, scratch, &mut met)?;
-            if met.nonfinite > 0 {
-                worker.nonfinite.push((item.tensor, met.nonfinite));
-            }
-            worker.finish(target, item, None, files, plan)?;
+            worker.stitch(stitchers.get(&target.info.name)?.stitcher(), target, item)?;
+            worker.finish(target, item, files, plan)?;
         } else if target.known.is_none() || !copied(model, target, item, files) {
-            let bytes = model.base().bytes(&target.info.name, item.start * unit..(item.start + item.len) * unit)?;
-            worker.finish(target, item, Some(&bytes), files, plan)?;
+            worker.read(model, target, item)?;
+            worker.finish(target, item, files, plan)?;
         }
-        workers.progress().advance(item.len * unit);
+        workers.progress().advance(item_bytes(&targets, item));
         Ok(())
-    })?;
-    model.base().check_unchanged()?;
+    };
+    let mut done = workers.for_each(items.len(), Worker::new, work).map_err(|e| base.blame(model, e, workers))?;
+    let result = result_digests(&targets, &mut done);
+    let mut of_base = base_digests(&targets, &mut done, &result);
+    of_base.extend(replaced);
+    let base = base.settle(model, &of_base)?;
     refuse_nonfinite(&targets, &done)?;
-    let result = result_digest(&targets, done);
     let checked = compare(model, &targets, &result, options)?;
     let result_digest = digest_all(&targets, &result);
     // A check that did not read all of the base believes the packs, which agree on it; without packs the result is the base.
@@ -90,6 +93,21 @@ pub(super) fn run(
     Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
 }
 
+/// Whole blocks of every pack, so that none is decoded twice.
+fn run_log2(model: &StitchedModel) -> u8 {
+    let levels = model.levels();
+    let blocks = levels.iter().flat_map(|m| m.layers()).map(|layer| layer.pack.manifest().block_log2);
+    blocks.max().unwrap_or(RUN_LOG2).max(RUN_LOG2)
+}
+
+/// Digests of the base's tensors that are wanted and that carried ones replace: nothing else reads them.
+fn replaced<'b>(model: &StitchedModel, base: Base<'b>, workers: &Workers) -> Result<BTreeMap<&'b str, Digest>> {
+    let Base::Unread { identity, .. } = base else { return Ok(BTreeMap::new()) };
+    let carried = model.carried();
+    let infos: Vec<&TensorInfo> = identity.wanted().filter(|info| carried.contains_key(&info.name)).collect();
+    if infos.is_empty() { Ok(BTreeMap::new()) } else { digests(identity.base(), &infos, workers) }
+}
+
 /// Copies a run of an untouched tensor from file to file, where it is of the base's bytes and nobody has to hash it.
 fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) -> bool {
     let unit = target.info.dtype.unit_bytes() as u64;
@@ -99,24 +117,27 @@ fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) 
         .is_some_and(|((file, offset), to)| copy_range((file, offset + start), (to, target.offset + start), len))
 }
 
-fn targets<'a>(model: &StitchedModel, base: &BaseIdentity, plan: &'a Plan) -> Vec<Target<'a>> {
+fn targets<'a>(model: &StitchedModel, base: Base, plan: &'a Plan) -> Vec<Target<'a>> {
+    let carried = model.carried();
     let mut targets = Vec::new();
     for (file, planned) in plan.files.iter().enumerate() {
         for (info, offset) in &planned.tensors {
             let touched = model.touches(&info.name);
-            let known = if touched { None } else { base.tensor(&info.name).and_then(|(_, digest)| digest) };
-            targets.push(Target { info, file, offset: *offset, touched, known });
+            let known = if touched { None } else { base.digest(&info.name) };
+            let wanted = base.wants(&info.name) && !carried.contains_key(&info.name);
+            targets.push(Target { info, file, offset: *offset, touched, known, wanted });
         }
     }
     targets
 }
 
 /// Runs of all tensors in file order. Where nothing is written, tensors whose digest is known are left out.
-fn items(targets: &[Target], dry: bool) -> Vec<Item> {
+fn items(targets: &[Target], run_log2: u8, dry: bool) -> Vec<Item> {
+    let run = 1 << run_log2;
     let mut items = Vec::new();
     for (tensor, target) in targets.iter().enumerate().filter(|(_, t)| !(dry && t.known.is_some())) {
         let units = target.info.units();
-        items.extend((0..units.div_ceil(RUN)).map(|i| Item { tensor, start: i * RUN, len: RUN.min(units - i * RUN) }));
+        items.extend((0..units.div_ceil(run)).map(|i| Item { tensor, start: i * run, len: run.min(units - i * run) }));
     }
     items
 }
@@ -131,36 +152,54 @@ struct Worker {
     scratch: Scratch,
     /// By tensor: elements that would become infinite or NaN.
     nonfinite: Vec<(usize, u64)>,
-    /// By tensor and piece: what the digest of the result is made of.
-    pieces: Vec<((usize, u64), [u8; 32])>,
+    /// What the digests of the result are made of, and those of the base where packs touch it.
+    result: Pieces,
+    base: Pieces,
 }
 
 impl Worker {
     fn new() -> Self {
-        Worker { out: Vec::new(), scratch: Scratch::once(), nonfinite: Vec::new(), pieces: Vec::new() }
+        Worker {
+            out: Vec::new(),
+            scratch: Scratch::once(),
+            nonfinite: Vec::new(),
+            result: Pieces::default(),
+            base: Pieces::default(),
+        }
     }
 
-    /// Writes a run and hashes it: `bytes`, or what was stitched.
-    fn finish(
-        &mut self,
-        target: &Target,
-        item: &Item,
-        bytes: Option<&[u8]>,
-        files: &[&File],
-        plan: &Plan,
-    ) -> Result<()> {
-        let bytes = bytes.unwrap_or(&self.out);
+    /// Fills the buffer with a run of the result; the base's bytes are digested on the way where that is wanted.
+    fn stitch(&mut self, stitcher: &TensorStitcher, target: &Target, item: &Item) -> Result<()> {
+        let Worker { out, scratch, base, .. } = self;
+        let (unit, mut met) = (target.info.dtype.unit_bytes() as u64, Met::default());
+        out.resize((item.len * unit) as usize, 0);
+        stitcher.ground(item.start, out, scratch, &mut met)?;
+        if target.wanted {
+            base.add(item.tensor, target.info, item.start * unit, out);
+        }
+        stitcher.stitch(item.start, out, scratch, &mut met)?;
+        if met.nonfinite > 0 {
+            self.nonfinite.push((item.tensor, met.nonfinite));
+        }
+        Ok(())
+    }
+
+    /// Fills the buffer with a run of the base.
+    fn read(&mut self, model: &StitchedModel, target: &Target, item: &Item) -> Result<()> {
+        let unit = target.info.dtype.unit_bytes() as u64;
+        self.out.resize((item.len * unit) as usize, 0);
+        model.base().copy_into(&target.info.name, item.start * unit, &mut self.out, true)
+    }
+
+    /// Writes the run in the buffer, and digests it.
+    fn finish(&mut self, target: &Target, item: &Item, files: &[&File], plan: &Plan) -> Result<()> {
         let start = item.start * target.info.dtype.unit_bytes() as u64;
         if let Some(file) = files.get(target.file) {
             let path = plan.files.get(target.file).map_or("", |f| f.name.as_str());
-            file.write_all_at(bytes, target.offset + start).map_err(|e| Error::io(Path::new(path), e))?;
+            file.write_all_at(&self.out, target.offset + start).map_err(|e| Error::io(Path::new(path), e))?;
         }
         if target.known.is_none() {
-            let digester = TensorDigester::new(target.info.byte_len());
-            let numbers = start / TensorDigester::PIECE..;
-            for (number, piece) in numbers.zip(bytes.chunks(TensorDigester::PIECE as usize)) {
-                self.pieces.push(((item.tensor, number), digester.piece(number, piece)));
-            }
+            self.result.add(item.tensor, target.info, start, &self.out);
         }
         Ok(())
     }
@@ -175,22 +214,21 @@ fn refuse_nonfinite(targets: &[Target], done: &[Worker]) -> Result<()> {
 }
 
 /// The digest of every tensor of the result, by target.
-fn result_digest(targets: &[Target], done: Vec<Worker>) -> Vec<Digest> {
-    let mut pieces: Vec<_> = done.into_iter().flat_map(|w| w.pieces).collect();
-    pieces.sort_unstable_by_key(|(key, _)| *key);
-    let mut pieces = pieces.into_iter().map(|(_, value)| value);
-    let digest = |target: &Target| {
-        target.known.unwrap_or_else(|| {
-            let digester = TensorDigester::new(target.info.byte_len());
-            let mut own: Vec<_> = match target.info.byte_len() {
-                0 => vec![digester.piece(0, &[])],
-                _ => Vec::new(),
-            };
-            own.extend(pieces.by_ref().take(digester.pieces() as usize - own.len()));
-            digester.finish(&own)
-        })
-    };
-    targets.iter().map(digest).collect()
+fn result_digests(targets: &[Target], done: &mut [Worker]) -> Vec<Digest> {
+    let unknown = || targets.iter().enumerate().filter(|(_, t)| t.known.is_none()).map(|(i, t)| (i, t.info));
+    let found = Pieces::join(done.iter_mut().map(|w| std::mem::take(&mut w.result)), unknown());
+    let mut found = found.into_iter();
+    targets.iter().map(|t| t.known.or_else(|| found.next()).unwrap_or(Digest([0; 32]))).collect()
+}
+
+/// The wanted digests of the base. What no pack touches is the same in the result, and is digested once.
+fn base_digests<'a>(targets: &[Target<'a>], done: &mut [Worker], result: &[Digest]) -> BTreeMap<&'a str, Digest> {
+    let touched = || targets.iter().enumerate().filter(|(_, t)| t.wanted && t.touched);
+    let gathered = done.iter_mut().map(|w| std::mem::take(&mut w.base));
+    let found = Pieces::join(gathered, touched().map(|(i, t)| (i, t.info)));
+    let same = targets.iter().zip(result).filter(|(t, _)| t.wanted && !t.touched);
+    let of_touched = touched().zip(found).map(|((_, t), digest)| (t.info.name.as_str(), digest));
+    of_touched.chain(same.map(|(t, digest)| (t.info.name.as_str(), *digest))).collect()
 }
 
 /// One digest over the whole result.

@@ -1,10 +1,9 @@
-//! Digests of a checkpoint's tensors: all, some, or those that a cache remembers. spec/guarantees.md, "The base".
+//! Digests of a checkpoint's tensors: all, some, or those that a cache does not remember. spec/guarantees.md, "The base".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::checkpoint::cache;
-use crate::checkpoint::reader::{Checkpoint, Place};
+use crate::checkpoint::reader::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::BaseIdentity;
@@ -56,31 +55,7 @@ impl Checkpoint {
         touched: &dyn Fn(&str) -> bool,
         workers: &Workers,
     ) -> Result<BaseIdentity> {
-        let mut known: HashMap<&str, Digest> = HashMap::new();
-        if check == BaseCheck::Cached {
-            let cached: Vec<_> = self.files.iter().map(|f| cache::load(f.bytes.stamp(), f.order.len())).collect();
-            if let Some(all) = cached.iter().cloned().collect::<Option<Vec<_>>>() {
-                let digest = |place: &Place| all.get(place.file)?.get(place.number).copied();
-                return Ok(BaseIdentity::new(self.places().map(|place| (place.info.clone(), digest(place)))));
-            }
-            for (file, digests) in self.files.iter().zip(cached) {
-                known.extend(file.order.iter().map(|t| t.name.as_str()).zip(digests.unwrap_or_default()));
-            }
-        }
-        let wanted = |name: &str| !known.contains_key(name) && (check != BaseCheck::Touched || touched(name));
-        let infos: Vec<_> = self.tensors().filter(|t| wanted(&t.name)).collect();
-        let fresh = digests(self, &infos, workers)?;
-        self.check_unchanged()?;
-        let digest = |name: &str| known.get(name).or_else(|| fresh.get(name)).copied();
-        if check == BaseCheck::Cached && !fresh.is_empty() {
-            for file in &self.files {
-                let all: Option<Vec<Digest>> = file.order.iter().map(|t| digest(&t.name)).collect();
-                if let Some(all) = all {
-                    cache::store(file.bytes.stamp(), &all);
-                }
-            }
-        }
-        Ok(BaseIdentity::new(self.places().map(|place| (place.info.clone(), digest(&place.info.name)))))
+        self.unread_identity(check, touched).read(workers)
     }
 }
 

@@ -9,9 +9,11 @@ pub(crate) mod output;
 pub(crate) mod plan;
 mod reader;
 mod source;
+mod unread;
 
 pub use identity::BaseCheck;
 pub(crate) use identity::digests;
 pub use output::{refuse_input, write_whole};
 pub use reader::Checkpoint;
 pub use source::ModelSource;
+pub(crate) use unread::UnreadIdentity;

@@ -7,8 +7,10 @@ use stitchpack::error::Escaped;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
 use stitchpack::recipe::Recipe;
+use stitchpack::stitched::OpenOptions;
 use stitchpack::{
-    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, VerifiedPack,
+    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, UnprovenModel,
+    VerifiedPack,
 };
 
 use super::Global;
@@ -84,18 +86,25 @@ impl Merge {
 /// Packs, each with its weight.
 type Packs = Vec<(VerifiedPack, f32)>;
 
-/// A base and how packs are put on it, as the arguments say.
+/// What the arguments name.
+struct Parts {
+    base: Checkpoint,
+    packs: Packs,
+    options: OpenOptions,
+    recipe: Option<Recipe>,
+}
+
+/// A base that was read, and how packs are put on it.
 pub(super) struct Ready {
     pub base: Checkpoint,
     pub identity: BaseIdentity,
-    options: MergeOptions,
-    recipe: Option<Recipe>,
+    merge: MergeOptions,
 }
 
 impl Ready {
     /// The packs on the base or on each other.
     pub fn model(&self, packs: Packs, global: &Global) -> Result<StitchedModel<'_>> {
-        StitchedModel::chain(&self.base, &self.identity, packs, &self.options, &global.workers())
+        StitchedModel::chain(&self.base, &self.identity, packs, &self.merge, &global.workers())
     }
 }
 
@@ -103,13 +112,14 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     if let Some(recipe) = &args.recipe {
         stitchpack::checkpoint::refuse_input(&args.output, [recipe.as_path()].into_iter())?;
     }
-    let (ready, packs) = prepare(&args.merge, args.recipe.as_deref(), global)?;
-    let expect = ready.recipe.as_ref().and_then(Recipe::result_digest);
-    let options = ApplyOptions { force: args.force, check: args.check, expect, workers: global.workers() };
+    let Parts { base, packs, options, recipe } = parts(&args.merge, args.recipe.as_deref(), global)?;
+    let expect = recipe.as_ref().and_then(Recipe::result_digest);
     let carries_files = packs.iter().any(|(p, _)| !p.manifest().files.is_empty());
     warn_of_folded(&packs, say);
-    let model = ready.model(packs, global)?;
-    let applied = stitchpack::apply(&model, &ready.identity, &args.output, &options)?;
+    let model = UnprovenModel::new(&base, packs, recipe.as_ref(), &options)?;
+    let OpenOptions { workers, .. } = options;
+    let options = ApplyOptions { force: args.force, check: args.check, expect, workers };
+    let applied = model.apply(&args.output, &options)?;
     drop(options);
     if carries_files && args.output.extension().is_some_and(|e| e == "safetensors") {
         say.warn("the packs carry companion files, which a single file cannot hold; apply to a folder to get them");
@@ -118,17 +128,16 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
 }
 
 pub fn run_lock(args: LockArgs, global: &Global, say: &Say) -> Result<()> {
-    let (ready, packs) = prepare(&args.merge, None, global)?;
+    let Parts { base, packs, options, .. } = parts(&args.merge, None, global)?;
     // Said before the work, and again when the file gets its name.
     if args.output.exists() && !args.force {
         let path = args.output.to_string_lossy();
         return Err(Error::Refused(format!("{}: exists; use --force to replace it", Escaped(&path))));
     }
     warn_of_folded(&packs, say);
-    let model = ready.model(packs, global)?;
-    let options = ApplyOptions { workers: global.workers(), ..Default::default() };
-    let locked = stitchpack::lock(&model, &ready.identity, &options)?;
-    stitchpack::apply::write_recipe(&model, &locked.recipe, &args.output, args.force)?;
+    let model = UnprovenModel::new(&base, packs, None, &options)?;
+    let locked = model.lock(&ApplyOptions { workers: options.workers, ..Default::default() })?;
+    model.write_recipe(&locked.recipe, &args.output, args.force)?;
     report(&locked, &args.output, &args.merge.base_check, say)
 }
 
@@ -183,11 +192,26 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
     Ok(())
 }
 
-pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<(Ready, Packs)> {
+/// The base, read as far as the packs need it, and the packs.
+pub(super) fn prepare(args: &Merge, global: &Global) -> Result<(Ready, Packs)> {
+    let Parts { base, packs, options, .. } = parts(args, None, global)?;
+    // How packs follow each other shows only in the digest of the whole.
+    let first = packs.first().map(|(pack, _)| pack.manifest().base);
+    let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
+    let check = match options.base_check {
+        BaseCheck::Touched if chained => BaseCheck::Full,
+        check => check,
+    };
+    let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
+    let identity = base.identity_with(check, &touched, &options.workers)?;
+    Ok((Ready { base, identity, merge: options.merge }, packs))
+}
+
+fn parts(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Parts> {
     let mut check: BaseCheck = args.base_check.parse()?;
     let (base, named) = args.parts();
     let mut named = named.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
-    let mut options = MergeOptions {
+    let mut merge = MergeOptions {
         overlap: args.overlap.as_deref().map(str::parse::<OverlapRule>).transpose()?,
         lambda: args.lambda.unwrap_or(1.0),
         gain: args.gain.parse::<GainChoice>()?,
@@ -196,7 +220,8 @@ pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> R
     let recipe = match recipe {
         Some(path) => {
             let (recipe, rule) = read_recipe(path)?;
-            options = MergeOptions { overlap: Some(rule), lambda: recipe.lambda, ..options };
+            let gains = Some(recipe.packs.iter().map(|p| p.gain).collect());
+            merge = MergeOptions { overlap: Some(rule), lambda: recipe.lambda, gains, ..merge };
             named = find_packs(&recipe, path, &named)?;
             // A recipe is a promise about the whole model.
             check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
@@ -210,18 +235,9 @@ pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> R
     let base = global.checkpoint(&base)?;
     let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
     let packs = super::open_packs(&paths)?;
-    // How packs follow each other shows only in the digest of the whole.
-    let chained = packs.iter().any(|p| packs.first().is_some_and(|first| first.manifest().base != p.manifest().base));
-    check = if chained && check == BaseCheck::Touched { BaseCheck::Full } else { check };
-    let touched: std::collections::HashSet<String> =
-        packs.iter().flat_map(|p| p.manifest().tensors.iter().map(|t| t.name.to_string())).collect();
-    let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
-    if let Some(recipe) = &recipe {
-        check_recipe_base(recipe, &identity)?;
-    }
     let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight.unwrap_or(1.0))).collect();
-    options.gains = recipe.as_ref().map(|r| r.packs.iter().map(|p| p.gain).collect());
-    Ok((Ready { base, identity, options, recipe }, packs))
+    let options = OpenOptions { merge, base_check: check, workers: global.workers() };
+    Ok(Parts { base, packs, options, recipe })
 }
 
 /// Reads a recipe and its rule; what is wrong is wrong with the file.
@@ -233,23 +249,6 @@ fn read_recipe(path: &Path) -> Result<(Recipe, OverlapRule)> {
     };
     let rule = recipe.overlap.parse().map_err(bad)?;
     Ok((recipe, rule))
-}
-
-fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {
-    let (expected, found) = (recipe.base_digest(), identity.digest());
-    if expected == found {
-        return Ok(());
-    }
-    let zero = stitchpack::model::digest::Digest([0; 32]);
-    Err(Error::BaseMismatch(Box::new(stitchpack::error::BaseMismatch {
-        diagnosis: "the recipe names another base".into(),
-        advice: "get the base that the recipe was made with".into(),
-        tensors: Vec::new(),
-        differing: 0,
-        touched: 0,
-        expected: expected.unwrap_or(zero).0,
-        found: found.map(|d| d.0),
-    })))
 }
 
 /// A pack's file, and the weight that was said.

@@ -52,7 +52,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         let path = stitchpack::error::Escaped(&path);
         return Err(Error::InvalidInput(format!("{path}: {format} is one file, whose name must end in .safetensors")));
     }
-    let (ready, packs) = prepare(&args.merge, None, global)?;
+    let (ready, packs) = prepare(&args.merge, global)?;
     let model = ready.model(packs, global)?;
     let options = ExportOptions { force: args.force, workers: global.workers(), ..ExportOptions::new(format) };
     let exported = stitchpack::export(&model, &ready.identity, &args.output, &options)?;

@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
-    let (ready, packs) = prepare(&args.merge, None, global)?;
+    let (ready, packs) = prepare(&args.merge, global)?;
     let model = ready.model(packs, global)?;
     let folded = model.is_merge();
     let options = CreateOptions {

@@ -10,10 +10,12 @@ use crate::limits::Limits;
 use crate::model::delta::{BlockDelta, Groups, LEVELS, SignBlock, ValueKind};
 use crate::model::digest::Digest;
 use crate::model::dtype::Dtype;
+use crate::model::identity::BaseIdentity;
 use crate::model::mask::Mask;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::body::{BlockAt, Body, Own};
+use crate::pack::diagnose;
 
 /// A pack whose deltas may be stitched onto its base.
 #[derive(Debug)]
@@ -24,6 +26,14 @@ pub struct BoundPack {
 impl BoundPack {
     pub(crate) fn new(body: Body) -> Self {
         BoundPack { body }
+    }
+
+    /// Whether a base is the one that the pack is bound to.
+    ///
+    /// # Errors
+    /// As [`VerifiedPack::bind`](crate::VerifiedPack::bind).
+    pub(crate) fn check_base(&self, base: &BaseIdentity) -> Result<()> {
+        diagnose::compare(&self.body, base)
     }
 
     /// What the pack says it is.

@@ -40,6 +40,12 @@ pub(crate) fn compare(body: &Body, base: &BaseIdentity) -> Result<()> {
     body.locate(Err(Error::BaseMismatch(Box::new(mismatch))))
 }
 
+/// Whether a base has every tensor that the pack takes from one, in dtype and shape.
+pub(crate) fn fits<'b>(body: &Body, tensor: &dyn Fn(&str) -> Option<&'b TensorInfo>) -> bool {
+    let alike = |info: &TensorInfo, row: Row| info.shape == row.shape && row.dtype().is_ok_and(|d| d == info.dtype);
+    bound(body).all(|(row, _)| tensor(row.name).is_some_and(|info| alike(info, row)))
+}
+
 /// Rows that are bound by their own digest. A carried tensor replaces what the base has, so it is bound by the whole
 /// checkpoint only.
 fn bound(body: &Body) -> impl Iterator<Item = (Row<'_>, [u8; 32])> {

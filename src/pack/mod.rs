@@ -1,7 +1,8 @@
 //! The whole file: how it is written, and the states of trust in which it is read.
 //!
 //! [`OpenedPack`] → [`VerifiedPack`] → [`BoundPack`], each consuming the one before. Only the last has deltas to give, so no
-//! number leaves a pack that is unverified or meets the wrong base: the *bound-base rule*.
+//! number leaves a pack that is unverified or meets the wrong base: the *bound-base rule*. Whoever writes a whole model may bind
+//! first and compare at the end, since nothing leaves before that.
 #![deny(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,

@@ -128,6 +128,11 @@ impl VerifiedPack {
         self.body.locate(Err(Error::malformed("CID-1", "content", detail)))
     }
 
+    /// Whether a base has the tensors that the pack takes from one, in dtype and shape; its bytes are not looked at.
+    pub(crate) fn fits<'b>(&self, tensor: &dyn Fn(&str) -> Option<&'b TensorInfo>) -> bool {
+        diagnose::fits(&self.body, tensor)
+    }
+
     /// Whether a base is the one that the pack is bound to.
     ///
     /// # Errors
@@ -149,6 +154,12 @@ impl VerifiedPack {
     pub fn bind(self, base: &BaseIdentity) -> Result<BoundPack> {
         self.check_base(base)?;
         Ok(BoundPack::new(self.body))
+    }
+
+    /// Takes the pack for one of a base that it [`fits`](VerifiedPack::fits). Nothing that is made with it may be used before
+    /// [`BoundPack::check_base`] found the base to be the pack's. [CLS-1]
+    pub(crate) fn bind_unproven(self) -> BoundPack {
+        BoundPack::new(self.body)
     }
 }
 

@@ -40,16 +40,21 @@ impl StitchedModel<'static> {
         let paths: Vec<&Path> = named.iter().map(|(path, _)| path.as_ref()).collect();
         let packs: Vec<_> = VerifiedPack::open_all(&paths, &options.workers)?;
         let packs: Vec<_> = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight)).collect();
-        let first = packs.first().map(|(pack, _)| pack.manifest().base);
-        let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
-        // How packs follow each other shows only in the digest of the whole.
-        let check = match options.base_check {
-            BaseCheck::Touched if chained => BaseCheck::Full,
-            check => check,
-        };
+        let (check, _) = check_of(&packs, options.base_check);
         let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
         let identity = base.identity_with(check, &touched, &options.workers)?;
         let model = Self::chain_on(Held::Owned(base), &identity, packs, &options.merge, &options.workers)?;
         Ok((model, identity))
+    }
+}
+
+/// The check that packs need, and whether some of them lie on the result of others, which shows only in the digest of the
+/// whole.
+pub(crate) fn check_of(packs: &[(VerifiedPack, f32)], check: BaseCheck) -> (BaseCheck, bool) {
+    let first = packs.first().map(|(pack, _)| pack.manifest().base);
+    let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
+    match check {
+        BaseCheck::Touched if chained => (BaseCheck::Full, chained),
+        check => (check, chained),
     }
 }

@@ -95,7 +95,12 @@ impl Buffered for f64 {
 impl TensorStitcher<'_> {
     /// The bytes of the merged tensor's units from `start`, as many as `out` holds.
     pub fn run(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) -> Result<()> {
-        let len = (out.len() / self.info.dtype.unit_bytes()) as u64;
+        self.ground(start, out, scratch, met)?;
+        self.stitch(start, out, scratch, met)
+    }
+
+    /// The bytes that the packs of this link lie on: the first half of a run.
+    pub fn ground(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) -> Result<()> {
         match &self.below {
             _ if self.carried => out.fill(0),
             Some(below) => below.run(start, out, scratch.below_with(), met)?,
@@ -104,6 +109,12 @@ impl TensorStitcher<'_> {
                 self.model.base().copy_into(&self.info.name, at, out, scratch.once)?;
             }
         }
+        Ok(())
+    }
+
+    /// Puts the packs on what [`TensorStitcher::ground`] gave: the second half of a run.
+    pub fn stitch(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) -> Result<()> {
+        let len = (out.len() / self.info.dtype.unit_bytes()) as u64;
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
         let computed = Computed { stitcher: self, start, len, bytes: out };
         scratch.as_bits = self.decode_signs(start, len, &computed, &mut scratch.layers)?;
@@ -247,11 +258,12 @@ struct Computed<'a> {
 impl TensorSource for Computed<'_> {
     fn units(&self, name: &str, start: u64, len: u64) -> Result<Cow<'_, [u8]>> {
         let unit = self.stitcher.info.dtype.unit_bytes() as u64;
-        let inside = name == self.stitcher.info.name && start >= self.start && start + len <= self.start + self.len;
+        // The name may be that of a tensor that shares its delta with this one: then both have the same bytes. [TEN-5]
+        let inside = start >= self.start && start + len <= self.start + self.len;
         let from = start.saturating_sub(self.start) * unit;
         match self.bytes.get(from as usize..(from + len * unit) as usize) {
             Some(bytes) if inside => Ok(Cow::Borrowed(bytes)),
-            // A run that cuts a block in two, or a tensor that shares its delta with another: rare, and made again.
+            // A run that cuts a block in two: rare, and made again.
             _ => self.stitcher.model.ground_units(name, start, len),
         }
     }
