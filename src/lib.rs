@@ -83,4 +83,4 @@ pub use limits::Limits;
 pub use live::Live;
 pub use pack::{BoundPack, OpenedPack, VerifiedPack};
 pub use parallel::{Progress, Quiet, Workers};
-pub use stitched::{GainChoice, Layer, MergeOptions, StitchedModel};
+pub use stitched::{GainChoice, Layer, MergeOptions, PackGain, StitchedModel};

@@ -6,9 +6,9 @@ use stitchpack::checkpoint::BaseCheck;
 use stitchpack::error::Escaped;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::recipe::Recipe;
+use stitchpack::recipe::{Recipe, RecipePack};
 use stitchpack::{
-    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, VerifiedPack,
+    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, PackGain, Result, StitchedModel, VerifiedPack,
 };
 
 use super::Global;
@@ -169,7 +169,9 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
         applied.touched
     ));
     for pack in &recipe.packs {
-        say.line(format!("pack     {:.16}  weight {}  gain {:.4}  {}", pack.id, pack.weight, pack.gain, pack.file));
+        let by_tensor = if pack.tensor_gains.is_empty() { "" } else { ", by tensor" };
+        let (id, gain) = (&pack.id, pack.gain);
+        say.line(format!("pack     {id:.16}  weight {}  gain {gain:.4}{by_tensor}  {}", pack.weight, pack.file));
     }
     let checked = if applied.checked { ", as recorded" } else { "" };
     say.line(format!("overlap  {}, lambda {}", recipe.overlap, recipe.lambda));
@@ -218,9 +220,11 @@ pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> R
     let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
     if let Some(recipe) = &recipe {
         check_recipe_base(recipe, &identity)?;
+        check_recipe_tensors(recipe, &packs)?;
     }
     let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight.unwrap_or(1.0))).collect();
-    options.gains = recipe.as_ref().map(|r| r.packs.iter().map(|p| p.gain).collect());
+    let gain = |p: &RecipePack| PackGain { gain: p.gain, tensors: p.tensor_gains.clone() };
+    options.gains = recipe.as_ref().map(|r| r.packs.iter().map(gain).collect());
     Ok((Ready { base, identity, options, recipe }, packs))
 }
 
@@ -250,6 +254,18 @@ fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {
         expected: expected.unwrap_or(zero).0,
         found: found.map(|d| d.0),
     })))
+}
+
+/// A gain is for a tensor that its pack has. [REC-2]
+fn check_recipe_tensors(recipe: &Recipe, packs: &[VerifiedPack]) -> Result<()> {
+    for (named, pack) in recipe.packs.iter().zip(packs) {
+        let has = |name: &str| pack.manifest().tensors.iter().any(|t| t.name == name);
+        if let Some(name) = named.tensor_gains.keys().find(|name| !has(name)) {
+            let detail = format!("a gain for tensor \"{}\", which pack {} does not have", Escaped(name), named.id);
+            return Err(Error::Malformed { rule: "REC-2", place: "recipe".into(), detail });
+        }
+    }
+    Ok(())
 }
 
 /// A pack's file, and the weight that was said.

@@ -72,8 +72,7 @@ impl<'a> StitchedModel<'a> {
 fn link(packs: Vec<Named>, on: &BaseIdentity, options: &MergeOptions) -> Result<(Vec<Layer>, MergeOptions)> {
     let mut options = options.clone();
     if let Some(gains) = &mut options.gains {
-        let own: Option<Vec<f32>> = packs.iter().map(|n| gains.get(n.place).copied()).collect();
-        *gains = own.unwrap_or_default();
+        *gains = packs.iter().filter_map(|n| gains.get(n.place).cloned()).collect();
     }
     let bind = |n: Named| Ok(Layer { pack: n.pack.bind(on)?, weight: n.weight });
     Ok((packs.into_iter().map(bind).collect::<Result<_>>()?, options))
