@@ -50,6 +50,7 @@
 
 pub mod adapter;
 pub mod apply;
+pub mod calibrate;
 pub mod checkpoint;
 mod codec;
 mod cpu;
@@ -61,6 +62,7 @@ mod files;
 pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod gradient;
 pub mod inspect;
 mod json;
 pub mod keep;
@@ -75,6 +77,7 @@ pub mod recipe;
 pub mod stitched;
 
 pub use apply::{Applied, ApplyOptions, apply, lock};
+pub use calibrate::{CalibrateOptions, calibrate};
 pub use checkpoint::Checkpoint;
 pub use create::{CreateOptions, Created, create, create_dry};
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ mod gain;
 mod open;
 mod options;
 mod reader;
+mod slopes;
 mod source;
 mod stitchers;
 mod tensor;
@@ -228,7 +229,7 @@ impl<'a> StitchedModel<'a> {
             if let Some(delta) = layer.pack.delta(name) {
                 let own = self.gains.get(i).filter(|_| delta.has_gain());
                 let gain = own.map_or(1.0, |own| own.of(&delta.info().name));
-                deltas.push(LayerDelta { blocks: delta.blocks()?, weight: layer.weight, gain });
+                deltas.push(LayerDelta { number: i, blocks: delta.blocks()?, weight: layer.weight, gain });
             }
         }
         let carried = self.carried.contains_key(name);
