@@ -1,11 +1,12 @@
-//! JSON objects that are objects: what serde derives for a struct would take an array of its fields as well, and two readers would
-//! see two files.
+//! JSON objects that are objects, and have each name once: what serde derives for a struct would take an array of its fields as
+//! well, and of a map the last of equal names, and two readers would see two files.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 /// A value that stands as a JSON object.
 pub(crate) struct Object<T>(pub T);
@@ -35,6 +36,33 @@ pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
     Ok(Vec::<Object<T>>::deserialize(deserializer)?.into_iter().map(|object| object.0).collect())
 }
 
+/// An object with names of any kind, at least one, each once.
+pub(crate) fn distinct<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Members<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object that is not empty")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut out = BTreeMap::new();
+            while let Some((name, value)) = map.next_entry::<String, T>()? {
+                if out.insert(name, value).is_some() {
+                    return Err(A::Error::custom("a name stands twice"));
+                }
+            }
+            if out.is_empty() { Err(A::Error::invalid_length(0, &self)) } else { Ok(out) }
+        }
+    }
+
+    deserializer.deserialize_map(Members(PhantomData))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +79,24 @@ mod tests {
         assert_eq!(read(r#"{"b": 2, "a": 1}"#).unwrap(), (1, 2));
         let error = read("[1, 2]").unwrap_err().to_string();
         assert!(error.contains("an object"), "{error}");
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Named {
+        #[serde(deserialize_with = "distinct")]
+        by_name: BTreeMap<String, u8>,
+    }
+
+    #[test]
+    fn a_name_stands_once() {
+        let read = |json: &str| serde_json::from_str::<Named>(json).map(|named| named.by_name);
+        assert_eq!(
+            read(r#"{"by_name": {"b": 2, "a": 1}}"#).unwrap(),
+            BTreeMap::from([("a".into(), 1), ("b".into(), 2)])
+        );
+        for (json, why) in [(r#"{"a": 1, "a": 1}"#, "twice"), ("{}", "not empty"), ("[1]", "an object")] {
+            let error = read(&format!("{{\"by_name\": {json}}}")).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

@@ -50,6 +50,7 @@
 
 pub mod adapter;
 pub mod apply;
+pub mod calibrate;
 pub mod checkpoint;
 mod codec;
 mod cpu;
@@ -61,6 +62,7 @@ mod files;
 pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod gradient;
 pub mod inspect;
 mod json;
 pub mod keep;
@@ -75,6 +77,7 @@ pub mod recipe;
 pub mod stitched;
 
 pub use apply::{Applied, ApplyOptions, UnprovenModel, apply, lock};
+pub use calibrate::{CalibrateOptions, calibrate};
 pub use checkpoint::Checkpoint;
 pub use create::{CreateOptions, Created, create, create_dry};
 pub use error::{Error, Result};
@@ -83,4 +86,4 @@ pub use limits::Limits;
 pub use live::Live;
 pub use pack::{BoundPack, OpenedPack, VerifiedPack};
 pub use parallel::{Progress, Quiet, Workers};
-pub use stitched::{GainChoice, Layer, MergeOptions, StitchedModel};
+pub use stitched::{GainChoice, Layer, MergeOptions, PackGain, StitchedModel};

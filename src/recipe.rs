@@ -1,17 +1,21 @@
 //! `stitch.json`: what a merged model was made of, so that it can be made again. spec/format.md, "Recipe".
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{BaseMismatch, Error, Result};
 use crate::files::read_regular;
-use crate::json::{Object, objects};
+use crate::json::{Object, distinct, objects};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 
-/// The version of the recipe's shape.
-const FORMAT: u32 = 1;
+/// The newest version of the recipe's shape.
+const FORMAT: u32 = 2;
+
+/// The first version whose packs may have a gain a tensor. A recipe has the oldest version that can say it. [REC-2]
+const TENSOR_GAINS: u32 = 2;
 
 /// A merged model: base, packs, rule, and the digest of what comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,12 +48,21 @@ pub struct RecipePack {
     pub weight: f32,
     /// The gain that it was applied with.
     pub gain: f32,
+    /// Gains of tensors that were applied with another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "distinct")]
+    pub tensor_gains: BTreeMap<String, f32>,
+}
+
+/// The only part of a newer recipe that is read.
+#[derive(Deserialize)]
+struct Version {
+    stitch_recipe: u32,
 }
 
 impl Recipe {
     pub(crate) fn new(base: Digest, packs: Vec<RecipePack>, overlap: &str, lambda: f32, result: Digest) -> Self {
         let (base, result) = (base.to_string(), result.to_string());
-        Recipe { stitch_recipe: FORMAT, base, packs, overlap: overlap.into(), lambda, result }
+        Recipe { stitch_recipe: version_for(&packs), base, packs, overlap: overlap.into(), lambda, result }
     }
 
     /// Reads the recipe in a file.
@@ -66,12 +79,13 @@ impl Recipe {
     /// `Malformed` for what is no recipe, `Unsupported` for a newer one.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let bad = |detail: String| Error::malformed("REC-1", "recipe", detail);
-        let Object(recipe) = serde_json::from_slice::<Object<Recipe>>(json).map_err(|e| bad(e.to_string()))?;
-        if recipe.stitch_recipe > FORMAT {
-            let (found, known) = (recipe.stitch_recipe.into(), FORMAT.into());
+        let Object(Version { stitch_recipe }) = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
+        if stitch_recipe > FORMAT {
+            let (found, known) = (stitch_recipe.into(), FORMAT.into());
             return Err(Error::Unsupported { what: "recipe version".into(), found, known });
         }
-        if recipe.stitch_recipe == 0 {
+        let Object(recipe) = serde_json::from_slice::<Object<Recipe>>(json).map_err(|e| bad(e.to_string()))?;
+        if stitch_recipe == 0 {
             return Err(bad("version 0 never existed".into()));
         }
         let ids = recipe.packs.iter().map(|p| &p.id);
@@ -84,12 +98,20 @@ impl Recipe {
         if let Some(x) = weights.chain([recipe.lambda]).find(|x| !x.is_finite()) {
             return Err(bad(format!("a weight or lambda is {x}, which is no finite number")));
         }
-        if let Some(pack) = recipe.packs.iter().find(|p| !(p.gain.is_finite() && p.gain > 0.0)) {
-            return Err(bad(format!("the gain of pack {} is {}, must be positive and finite", pack.id, pack.gain)));
+        for pack in &recipe.packs {
+            let mut gains = pack.tensor_gains.values().chain([&pack.gain]);
+            if let Some(gain) = gains.find(|g| !(g.is_finite() && **g > 0.0)) {
+                return Err(bad(format!("a gain of pack {} is {gain}, must be positive and finite", pack.id)));
+            }
         }
         let mut seen = std::collections::HashSet::new();
         if let Some(pack) = recipe.packs.iter().find(|p| !seen.insert(&p.id)) {
             return Err(bad(format!("pack {} stands twice", pack.id)));
+        }
+        let expected = version_for(&recipe.packs);
+        if stitch_recipe != expected {
+            let detail = format!("version {stitch_recipe}, but what it says is said by version {expected}");
+            return Err(Error::malformed("REC-2", "recipe", detail));
         }
         Ok(recipe)
     }
@@ -130,4 +152,8 @@ impl Recipe {
     pub fn result_digest(&self) -> Option<Digest> {
         Digest::from_hex(&self.result)
     }
+}
+
+fn version_for(packs: &[RecipePack]) -> u32 {
+    if packs.iter().any(|p| !p.tensor_gains.is_empty()) { TENSOR_GAINS } else { 1 }
 }

@@ -175,12 +175,26 @@ fn what_is_no_recipe_is_malformed() {
     with(&|r| drop(r.as_object_mut().unwrap().remove("lambda"))).fails_with(3, &["lambda"]);
     with(&|r| r["base"] = json!("abc")).fails_with(3, &["64"]);
     with(&|r| r["packs"] = json!("p")).fails(3);
-    with(&|r| r["stitch_recipe"] = json!(2)).fails_with(8, &["recipe version 2"]);
+    with(&|r| r["stitch_recipe"] = json!(3)).fails_with(8, &["recipe version 3"]);
+    with(&|r| (r["stitch_recipe"], r["newer"]) = (json!(3), json!(1))).fails_with(8, &["recipe version 3"]);
     with(&|r| r["overlap"] = json!("mean")).fails_with(3, &["mean"]);
     with(&|r| r["lambda"] = json!(1e39)).fails(3);
     with(&|r| r["packs"][0]["weight"] = json!(1e39)).fails(3);
     with(&|r| r["packs"][0]["gain"] = json!(-1.0)).fails(3);
     with(&|r| r["packs"] = json!([r["packs"][0], r["packs"][0]])).fails(3);
+    let gains = |version: u32, gains: Value| {
+        with(&|r| (r["stitch_recipe"], r["packs"][0]["tensor_gains"]) = (json!(version), gains.clone()))
+    };
+    with(&|r| r["stitch_recipe"] = json!(2)).fails_with(3, &["REC-2", "version 1"]);
+    gains(1, json!({"b.weight": 1.5})).fails_with(3, &["REC-2", "version 2"]);
+    gains(2, json!({"b.weight": 0.0})).fails_with(3, &["REC-1", "positive"]);
+    gains(2, json!({"b.weight": 1e39})).fails(3);
+    gains(2, json!({"nowhere": 1.5})).fails_with(3, &["REC-2", "nowhere"]);
+    gains(2, json!({})).fails_with(3, &["not empty"]);
+    gains(2, json!([1.5])).fails_with(3, &["an object"]);
+    let twice =
+        serde_json::to_string(&good).unwrap().replace("\"gain\"", "\"tensor_gains\":{\"a\":1,\"a\":2},\"gain\"");
+    run(&twice).fails_with(3, &["twice"]);
     run("{").fails_with(3, &["r.json"]);
     lab.run("apply base --recipe nowhere.json -o no").fails_with(7, &["nowhere.json"]);
     lab.run("apply base --recipe out -o no").fails(7);

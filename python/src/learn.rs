@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use stitchpack::checkpoint::ModelSource;
-use stitchpack::create::{Batch, Gradient, LearnOptions, Parameter};
-use stitchpack::{CreateOptions, Error, Result};
+use stitchpack::create::LearnOptions;
+use stitchpack::gradient::{Batch, Gradient, Parameter};
+use stitchpack::{CalibrateOptions, CreateOptions, Error, Result, StitchedModel, Workers};
 
 use crate::buffer::Buffer;
 use crate::memory::{Memory, Pages};
@@ -56,6 +57,19 @@ impl Learning<'_> {
     ) -> Result<CreateOptions> {
         let how = self.lesson.options();
         stitchpack::create::learn(base, fine_tuned, self, options, &how)
+    }
+
+    /// Moves the gains of a model's packs.
+    pub fn calibrate(&mut self, model: &mut StitchedModel, workers: &Workers) -> Result<()> {
+        let (lesson, usual) = (self.lesson, CalibrateOptions::default());
+        let how = CalibrateOptions {
+            steps: lesson.steps.unwrap_or(usual.steps),
+            seed: lesson.seed.unwrap_or(usual.seed),
+            rate: lesson.rate.unwrap_or(usual.rate),
+            lambda: lesson.lambda_.unwrap_or(usual.lambda),
+            workers: workers.clone(),
+        };
+        stitchpack::calibrate(model, self, &how)
     }
 
     /// What the function raised, where it did.

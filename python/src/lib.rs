@@ -5,6 +5,7 @@
 
 mod base;
 mod buffer;
+mod calibrate;
 mod call;
 mod create;
 mod error;
@@ -25,6 +26,8 @@ mod _native {
     use crate::base::Base;
     #[pymodule_export]
     use crate::buffer::Buffer;
+    #[pymodule_export]
+    use crate::calibrate::calibrate;
     #[pymodule_export]
     use crate::create::create;
     #[pymodule_export]

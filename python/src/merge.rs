@@ -1,11 +1,12 @@
 //! Base and packs put together as the caller says: what `stitchpack apply` does before it writes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use pyo3::prelude::*;
 use stitchpack::checkpoint::BaseCheck;
+use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::{Checkpoint, MergeOptions, Result, StitchedModel, VerifiedPack, Workers};
+use stitchpack::{Checkpoint, MergeOptions, PackGain, Result, StitchedModel, VerifiedPack, Workers};
 
 use crate::pack::Pack;
 
@@ -17,6 +18,8 @@ pub struct Merge {
     overlap: Option<String>,
     lambda_: f32,
     gain: String,
+    /// One for each pack, and those of its tensors that have others.
+    gains: Option<Vec<(f32, BTreeMap<String, f32>)>>,
     base_check: String,
 }
 
@@ -37,7 +40,7 @@ impl Merge {
             overlap: self.overlap.as_deref().map(str::parse).transpose()?,
             lambda: self.lambda_,
             gain: self.gain.parse()?,
-            gains: None,
+            gains: self.gains.as_ref().map(|all| all.iter().cloned().map(pack_gain).collect()),
         };
         let check = self.base_check.parse()?;
         let packs = self.packs.iter().map(|(pack, weight)| Ok((pack.get().open()?.verify_as_read(), *weight)));
@@ -49,6 +52,11 @@ impl Parsed {
     /// Whether there are no packs.
     pub fn is_empty(&self) -> bool {
         self.packs.is_empty()
+    }
+
+    /// The ids of the packs, in the order in which they are named.
+    pub fn ids(&self) -> Vec<Digest> {
+        self.packs.iter().map(|(pack, _)| pack.id()).collect()
     }
 
     /// What is known of the base: as much as the packs need.
@@ -67,4 +75,8 @@ impl Parsed {
         }
         StitchedModel::chain(base, on, self.packs, &self.options, workers)
     }
+}
+
+fn pack_gain((gain, tensors): (f32, BTreeMap<String, f32>)) -> PackGain {
+    PackGain { gain, tensors }
 }

@@ -935,6 +935,30 @@ class Run:
             must(data == model_file(base, merged), f"{args}: header {data[:400]!r}, not {model_file(base, merged)[:400]!r}")
             must(recipe["result"] == checkpoint_digest(merged).hex(), "result in the recipe")
             check_recipe(json.dumps(recipe).encode(), base, [p for _, p, _ in named])
+        self.by_tensor(rng, base_path, base, named, recipe, name)
+
+    def by_tensor(self, rng, base_path, base, named, recipe, name):
+        """The same merge with gains for some tensors (REC-2): the command makes what is computed here."""
+        gains = []
+        for entry, (_, pack, _) in zip(recipe["packs"], named):
+            own = {r.name: f32(rng.uniform(0.1, 3)) for r in pack.rows if r.owner and rng.random() < 0.3}
+            entry.update({"tensor_gains": own} if own else {})
+            gains.append((entry["gain"], own))
+        if not any(own for _, own in gains):
+            return
+        try:
+            merged = merge(base, [(p, w) for _, p, w in named], recipe["overlap"], recipe["lambda"], gains=gains)
+        except SpecError:
+            return
+        recipe.update(stitch_recipe=2, result=checkpoint_digest(merged).hex())
+        check_recipe(json.dumps(recipe).encode(), base, [p for _, p, _ in named])
+        path = os.path.join(self.here, name + ".json")
+        with open(path, "w") as f:
+            json.dump(recipe, f)
+        paths = [path for path, _, _ in named]
+        code, answer = self.call("apply", base_path, *paths, "--recipe", path, "-o", path + ".safetensors")
+        must(code == 0, f"a recipe with gains of tensors exits {code}: {recipe} {answer}")
+        self.counts["applied by a recipe with gains of tensors"] += 1
 
     def merges(self, rng, base_path, base, packs, i):
         named = rng.sample(packs, min(len(packs), rng.randint(2, 4)))

@@ -139,8 +139,8 @@ def overlap(R, rule, named):
     return f
 
 def merge(base, packs, rule=None, lam=1.0, gain="auto", gains=None, whole=True):
-    """The tensors of a merge of [(pack, weight)] on a base, each (dtype, shape, bytes). `gains`, one a pack, is for
-    recipes (GAI-2); `rule` None is the default, not given explicitly (STI-9)."""
+    """The tensors of a merge of [(pack, weight)] on a base, each (dtype, shape, bytes). `gains`, a pack's and those of its
+    tensors by name, one pair a pack, is for recipes (GAI-2); `rule` None is the default, not given explicitly (STI-9)."""
     limit("packs", len(packs))
     need(all(math.isfinite(x) for x in [lam] + [w for _, w in packs]), "STI-8", "not finite", "refused")
     need(len({p.id for p, _ in packs}) == len(packs), "STI-8", "a pack twice", "refused")
@@ -148,14 +148,16 @@ def merge(base, packs, rule=None, lam=1.0, gain="auto", gains=None, whole=True):
         bind(pack, base, whole)
     lam, play = f32(lam), []
     for i, (pack, w) in enumerate(packs):
-        g = gains[i] if gains else pack.gain if gain in ("auto", "stored") else 1.0 if gain == "none" else gain
+        g, own = gains[i] if gains else (pack.gain if gain in ("auto", "stored") else 1.0 if gain == "none" else gain, {})
         if f32(w) != 0:
-            play.append((pack, f32(w), f32(g)))
-    need(rule or len({p.exact for p, _, _ in play}) < 2, "STI-9", "exact and lossy packs", "refused")
+            play.append((pack, f32(w), f32(g), {name: f32(x) for name, x in own.items()}))
+    need(rule or len({p.exact for p, *_ in play}) < 2, "STI-9", "exact and lossy packs", "refused")
     rule, touched, result, overflows = rule or "average", {}, dict(base.tensors), []
-    for pack, w, g in play:
+    for pack, w, g, own in play:
+        holder = {id(r.own): r.name for r in pack.rows if r.owner}
         for r in pack.rows:
-            touched.setdefault(r.name, []).append((r, w, 1.0 if r.own.kind == STEP else g))
+            its = own.get(holder[id(r.own)], g)
+            touched.setdefault(r.name, []).append((r, w, 1.0 if r.own.kind == STEP else its))
     for name in sorted(touched, key=str.encode):
         parts, dtype = touched[name], touched[name][0][0].dtype
         if not dtype.float or any(r.own.base is None for r, _, _ in parts):  # STI-5
@@ -218,21 +220,28 @@ def model_file(base, merged):
     return u64(len(header)) + header + b"".join(merged[n][2] for n in order)
 
 def check_recipe(data, base, packs):
-    """REC-1: recomputes what `stitch.json` describes from packs by id, and compares."""
+    """REC-1, REC-2: recomputes what `stitch.json` describes from packs by id, and compares."""
     r = parse_json(data, "REC-1")
     def members(o, names):
         need(isinstance(o, dict) and set(o) == set(names.split()), "REC-1", "members")
     need(isinstance(r, dict) and type(r.get("stitch_recipe")) is int, "REC-1", "version")
-    need(r["stitch_recipe"] <= 1, "REC-1", "version", "unsupported")
+    need(r["stitch_recipe"] <= 2, "REC-1", "version", "unsupported")
     members(r, "stitch_recipe base packs overlap lambda result")
-    need(r["stitch_recipe"] == 1 and r["overlap"] in RULES and isinstance(r["packs"], list), "REC-1", "values")
-    by_id, named = {p.id.hex(): p for p in packs}, []
+    need(r["stitch_recipe"] >= 1 and r["overlap"] in RULES and isinstance(r["packs"], list), "REC-1", "values")
+    by_id, named, gains = {p.id.hex(): p for p in packs}, [], []
     for p in r["packs"]:
+        own = p.pop("tensor_gains", None) if isinstance(p, dict) else None
         members(p, "file id weight gain")
         need(p["id"] in by_id, "REC-1", "a pack is not at hand")
         named.append((by_id[p["id"]], p["weight"]))
+        if own is not None:
+            need(isinstance(own, dict) and own, "REC-2", "gains of tensors")
+            need(set(own) <= {x.name for x in by_id[p["id"]].rows if x.owner}, "REC-2", "a gain for a tensor that the pack has not")
+        gains.append((p["gain"], own or {}))
+    need(r["stitch_recipe"] == (2 if any(own for _, own in gains) else 1), "REC-2", "version")
+    need(all(0 < f32(x) < math.inf for g, own in gains for x in (g, *own.values())), "REC-1", "a gain")
     need(base.digest().hex() == r["base"], "REC-1", "another base", "wrong-base")
-    merged = merge(base, named, r["overlap"], r["lambda"], gains=[p["gain"] for p in r["packs"]])
+    merged = merge(base, named, r["overlap"], r["lambda"], gains=gains)
     need(checkpoint_digest(merged).hex() == r["result"], "REC-1", "another result", "integrity")
     return merged
 

@@ -256,7 +256,7 @@ fn compare(model: &StitchedModel, targets: &[Target], digests: &[Digest], option
     let recorded = match model.layers() {
         [only] if only.weight == 1.0 && model.lambda() == 1.0 => {
             let manifest = only.pack.manifest();
-            manifest.result.filter(|_| model.gains() == [manifest.gain])
+            manifest.result.filter(|_| model.gains() == [manifest.gain.into()])
         }
         _ => None,
     };
@@ -282,7 +282,8 @@ fn recipe_packs(model: &StitchedModel) -> Vec<RecipePack> {
             file: layer.pack.path().and_then(Path::file_name).map_or("-".into(), |n| n.to_string_lossy().into_owned()),
             id: layer.pack.id().to_string(),
             weight: layer.weight,
-            gain: *gain,
+            gain: gain.gain,
+            tensor_gains: gain.tensors.clone(),
         })
         .collect()
 }

@@ -6,10 +6,10 @@ use stitchpack::checkpoint::BaseCheck;
 use stitchpack::error::Escaped;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::recipe::Recipe;
+use stitchpack::recipe::{Recipe, RecipePack};
 use stitchpack::stitched::OpenOptions;
 use stitchpack::{
-    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, UnprovenModel,
+    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, PackGain, Result, StitchedModel, UnprovenModel,
     VerifiedPack,
 };
 
@@ -178,7 +178,9 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
         applied.touched
     ));
     for pack in &recipe.packs {
-        say.line(format!("pack     {:.16}  weight {}  gain {:.4}  {}", pack.id, pack.weight, pack.gain, pack.file));
+        let by_tensor = if pack.tensor_gains.is_empty() { "" } else { ", by tensor" };
+        let (id, gain) = (&pack.id, pack.gain);
+        say.line(format!("pack     {id:.16}  weight {}  gain {gain:.4}{by_tensor}  {}", pack.weight, pack.file));
     }
     let checked = if applied.checked { ", as recorded" } else { "" };
     say.line(format!("overlap  {}, lambda {}", recipe.overlap, recipe.lambda));
@@ -220,7 +222,8 @@ fn parts(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Parts> 
     let recipe = match recipe {
         Some(path) => {
             let (recipe, rule) = read_recipe(path)?;
-            let gains = Some(recipe.packs.iter().map(|p| p.gain).collect());
+            let gain = |p: &RecipePack| PackGain { gain: p.gain, tensors: p.tensor_gains.clone() };
+            let gains = Some(recipe.packs.iter().map(gain).collect());
             merge = MergeOptions { overlap: Some(rule), lambda: recipe.lambda, gains, ..merge };
             named = find_packs(&recipe, path, &named)?;
             // A recipe is a promise about the whole model.
@@ -235,6 +238,9 @@ fn parts(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Parts> 
     let base = global.checkpoint(&base)?;
     let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
     let packs = super::open_packs(&paths)?;
+    if let Some(recipe) = &recipe {
+        check_recipe_tensors(recipe, &packs)?;
+    }
     let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight.unwrap_or(1.0))).collect();
     let options = OpenOptions { merge, base_check: check, workers: global.workers() };
     Ok(Parts { base, packs, options, recipe })
@@ -249,6 +255,17 @@ fn read_recipe(path: &Path) -> Result<(Recipe, OverlapRule)> {
     };
     let rule = recipe.overlap.parse().map_err(bad)?;
     Ok((recipe, rule))
+}
+
+/// A gain is for a tensor that its pack has. [REC-2]
+fn check_recipe_tensors(recipe: &Recipe, packs: &[VerifiedPack]) -> Result<()> {
+    for (named, pack) in recipe.packs.iter().zip(packs) {
+        if let Some(name) = named.tensor_gains.keys().find(|name| !pack.touches(name)) {
+            let detail = format!("a gain for tensor \"{}\", which pack {} does not have", Escaped(name), named.id);
+            return Err(Error::Malformed { rule: "REC-2", place: "recipe".into(), detail });
+        }
+    }
+    Ok(())
 }
 
 /// A pack's file, and the weight that was said.

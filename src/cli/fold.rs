@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use stitchpack::create::{CreateOptions, Method, NewTensors};
-use stitchpack::{Result, StitchedModel};
+use stitchpack::{Layer, PackGain, Result, StitchedModel};
 
 use super::Global;
 use super::apply::{Merge, prepare};
@@ -52,8 +52,11 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
 /// What was folded, for people: ids and weights, link after link.
 fn made_of(model: &StitchedModel) -> String {
     let here = model.layers().iter().zip(model.gains());
-    let here: Vec<String> =
-        here.map(|(layer, gain)| format!("{} weight {} gain {gain}", layer.pack.id(), layer.weight)).collect();
+    let named = |(layer, gain): (&Layer, &PackGain)| {
+        let by_tensor = if gain.tensors.is_empty() { "" } else { ", by tensor" };
+        format!("{} weight {} gain {}{by_tensor}", layer.pack.id(), layer.weight, gain.gain)
+    };
+    let here: Vec<String> = here.map(named).collect();
     let here = format!("{} lambda {}: {}", model.rule().name(), model.lambda(), here.join(", "));
     model.below().map_or(here.clone(), |below| format!("{}; then {here}", made_of(below)))
 }

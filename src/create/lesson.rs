@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::create::gradient::{Batch, Gradient, Parameter};
 use crate::create::learned::{Learned, LearnedTensor};
 use crate::create::options::{CreateOptions, Localizer, Lossy, Method};
 use crate::create::pairs::{Pair, Pairs};
 use crate::create::receiver::Receiver;
-use crate::error::{Error, Escaped, Result};
+use crate::error::{Error, Result};
+use crate::gradient::{Batch, Gradient, Parameter, evaluate};
 use crate::method::localize::keys::numbers;
 use crate::method::localize::learned::gains::Gains;
 use crate::method::localize::learned::importance::{Importance, mean_square};
@@ -82,7 +82,8 @@ impl<'a> Lesson<'a> {
             };
             receiver.clear(&mut self.values);
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                let gains = Gains::new(self.own.len(), receiver.gain.powf(power));
+                let (n, gain) = (self.own.len(), receiver.gain.powf(power));
+                let gains = Gains::new(vec![gain; n], vec![0; n]);
                 best = Some((loss, Pupil { learned, receiver, gains }));
             }
         }
@@ -154,23 +155,9 @@ impl<'a> Lesson<'a> {
         self.options.workers.check_cancelled()?;
         let mut parameters = Vec::with_capacity(self.own.len());
         for ((pair, values), slopes) in self.own.iter().zip(&self.values).zip(&mut self.gradients) {
-            slopes.fill(0.0);
             parameters.push(Parameter::new(&pair.info.name, &pair.info.shape, values, slopes));
         }
-        let loss = self.gradient.evaluate(batch, &mut parameters)?;
-        let step = batch.step;
-        if !loss.is_finite() {
-            return Err(Error::Refused(format!("the loss of batch {step} is {loss}, must be finite")));
-        }
-        for (pair, slopes) in self.own.iter().zip(&self.gradients) {
-            if let Some(x) = slopes.iter().find(|x| !x.is_finite()) {
-                let name = Escaped(&pair.info.name);
-                return Err(Error::Refused(format!(
-                    "the gradient of tensor \"{name}\" has {x} in batch {step}, must be finite"
-                )));
-            }
-        }
-        Ok(loss)
+        evaluate(self.gradient, batch, &mut parameters)
     }
 }
 

@@ -6,7 +6,6 @@
 mod budget;
 mod encode;
 mod fit;
-mod gradient;
 mod learn;
 mod learned;
 mod lesson;
@@ -28,8 +27,8 @@ use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::pack::writer::PackWriter;
 
+pub use crate::gradient::{Batch, Gradient, Parameter};
 pub use budget::{Budget, Size};
-pub use gradient::{Batch, Gradient, Parameter};
 pub use learn::{LearnOptions, learn};
 pub use learned::Learned;
 pub use options::{CreateOptions, Effort, Localizer, Lossy, Method, NewTensors, Rescale, Scope};

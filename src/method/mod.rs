@@ -5,6 +5,7 @@ pub(crate) mod float;
 mod lanes;
 pub mod localize;
 pub(crate) mod quantize;
+pub(crate) mod shares;
 pub(crate) mod signs;
 pub mod step;
 pub mod stitch;

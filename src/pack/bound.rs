@@ -120,6 +120,11 @@ impl<'a> TensorDelta<'a> {
         self.own.base.is_none()
     }
 
+    /// Whether a gain amplifies it: steps lead to given bits, which none can. [GAI-2]
+    pub fn has_gain(&self) -> bool {
+        self.kind() != ValueKind::Step
+    }
+
     /// Units kept.
     pub fn kept(&self) -> u64 {
         self.own.kept

@@ -77,8 +77,7 @@ fn link(
 ) -> Result<(Vec<Layer>, MergeOptions)> {
     let mut options = options.clone();
     if let Some(gains) = &mut options.gains {
-        let own: Option<Vec<f32>> = packs.iter().map(|n| gains.get(n.place).copied()).collect();
-        *gains = own.unwrap_or_default();
+        *gains = packs.iter().filter_map(|n| gains.get(n.place).cloned()).collect();
     }
     let (packs, weights): (Vec<_>, Vec<_>) = packs.into_iter().map(|n| (n.pack, n.weight)).unzip();
     let bound = verified::bind_all(packs, on, workers)?;

@@ -2,9 +2,11 @@
 
 mod chain;
 mod fill;
+mod gain;
 mod open;
 mod options;
 mod reader;
+mod slopes;
 mod source;
 mod stitchers;
 mod tensor;
@@ -16,11 +18,11 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 use crate::method::stitch::OverlapRule;
-use crate::model::delta::ValueKind;
 use crate::model::tensor::TensorInfo;
 use crate::pack::BoundPack;
 
 pub use fill::Tensors;
+pub use gain::PackGain;
 pub use open::OpenOptions;
 pub(crate) use open::check_of;
 pub use options::{GainChoice, MergeOptions};
@@ -52,7 +54,7 @@ pub struct StitchedModel<'a> {
     /// What the packs lie on, where that is not the base itself. [STI-10]
     below: Option<Box<StitchedModel<'a>>>,
     layers: Vec<Layer>,
-    gains: Vec<f32>,
+    gains: Vec<PackGain>,
     rule: OverlapRule,
     lambda: f32,
     /// Tensors that the base lacks or has in another shape, and the layer that carries each.
@@ -119,9 +121,19 @@ impl<'a> StitchedModel<'a> {
         &self.layers
     }
 
-    /// The gain that each pack is applied with.
-    pub fn gains(&self) -> &[f32] {
+    /// The gain that each pack of this link is applied with.
+    pub fn gains(&self) -> &[PackGain] {
         &self.gains
+    }
+
+    /// Applies the packs of this link with other gains, one for each in the order in which they were named.
+    ///
+    /// # Errors
+    /// `InvalidInput` for another number of them, for a gain that is no positive number, and for a tensor that is not in the pack.
+    pub fn set_gains(&mut self, gains: Vec<PackGain>) -> Result<()> {
+        check_gains(&self.layers, &gains)?;
+        self.gains = gains;
+        Ok(())
     }
 
     /// The overlap rule.
@@ -216,10 +228,9 @@ impl<'a> StitchedModel<'a> {
         let mut deltas = Vec::new();
         for (i, layer) in self.in_play() {
             if let Some(delta) = layer.pack.delta(name) {
-                // Steps lead to given bits, which no gain can amplify. [GAI-2]
-                let stored = if delta.kind() == ValueKind::Step { None } else { self.gains.get(i).copied() };
-                let gain = stored.unwrap_or(1.0);
-                deltas.push(LayerDelta { blocks: delta.blocks()?, weight: layer.weight, gain });
+                let own = self.gains.get(i).filter(|_| delta.has_gain());
+                let gain = own.map_or(1.0, |own| own.of(&delta.info().name));
+                deltas.push(LayerDelta { number: i, blocks: delta.blocks()?, weight: layer.weight, gain });
             }
         }
         let carried = self.carried.contains_key(name);
@@ -239,11 +250,10 @@ pub(crate) fn nonfinite_refused(count: u64, tensor: &str) -> Error {
     ))
 }
 
-fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<f32>> {
+fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<PackGain>> {
     if let Some(gains) = &options.gains {
-        let legal = gains.len() == layers.len() && gains.iter().all(|g| g.is_finite() && *g > 0.0);
-        let bad = || Error::InvalidInput(format!("gains {gains:?} are not one positive number for each pack"));
-        return if legal { Ok(gains.clone()) } else { Err(bad()) };
+        check_gains(layers, gains)?;
+        return Ok(gains.clone());
     }
     let gain = |layer: &Layer| match options.gain {
         _ if layer.pack.manifest().exact => 1.0,
@@ -251,7 +261,15 @@ fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<f32>> {
         GainChoice::None => 1.0,
         GainChoice::Factor(x) => x,
     };
-    Ok(layers.iter().map(gain).collect())
+    Ok(layers.iter().map(|layer| gain(layer).into()).collect())
+}
+
+fn check_gains(layers: &[Layer], gains: &[PackGain]) -> Result<()> {
+    let (found, expected) = (gains.len(), layers.len());
+    if found != expected {
+        return Err(Error::InvalidInput(format!("{found} gains for {expected} packs; give one for each")));
+    }
+    layers.iter().zip(gains).try_for_each(|(layer, gain)| gain.check(&layer.pack))
 }
 
 /// Weights and λ are numbers, and no pack is named twice. [STI-8]

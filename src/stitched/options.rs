@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::method::stitch::OverlapRule;
+use crate::stitched::PackGain;
 
 /// Which gain a lossy pack is applied with. Exact packs have none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -47,8 +48,8 @@ pub struct MergeOptions {
     pub lambda: f32,
     /// Which gains are used.
     pub gain: GainChoice,
-    /// A gain for each pack in the order in which they are named, as a recipe has them; then `gain` is not asked.
-    pub gains: Option<Vec<f32>>,
+    /// Gains for each pack in the order in which they are named, as a recipe has them; then `gain` is not asked.
+    pub gains: Option<Vec<PackGain>>,
 }
 
 impl Default for MergeOptions {

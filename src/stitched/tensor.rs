@@ -17,6 +17,8 @@ use crate::stitched::StitchedModel;
 /// What one layer brings to a tensor.
 #[derive(Debug)]
 pub(super) struct LayerDelta<'a> {
+    /// Its place among the layers of the model.
+    pub number: usize,
     pub blocks: DeltaBlocks<'a>,
     pub weight: f32,
     pub gain: f32,
@@ -61,15 +63,15 @@ impl Scratch {
 
 /// What one layer brings to a run: positions from its start and codes, and numbers once decoded; or bits.
 #[derive(Debug, Default)]
-struct LayerRun {
-    delta: BlockDelta,
+pub(super) struct LayerRun {
+    pub delta: BlockDelta,
     signs: SignBlock,
     narrow: Vec<f32>,
-    wide: Vec<f64>,
+    pub wide: Vec<f64>,
 }
 
 /// Real numbers kept in the buffer of their width.
-trait Buffered: Real {
+pub(super) trait Buffered: Real {
     fn of(run: &LayerRun) -> &[Self];
     fn of_mut(run: &mut LayerRun) -> &mut Vec<Self>;
 }
@@ -248,11 +250,11 @@ fn codes_of(kind: ValueKind) -> u64 {
 }
 
 /// A run of what the deltas lie on, which they may be coded with.
-struct Computed<'a> {
-    stitcher: &'a TensorStitcher<'a>,
-    start: u64,
-    len: u64,
-    bytes: &'a [u8],
+pub(super) struct Computed<'a> {
+    pub stitcher: &'a TensorStitcher<'a>,
+    pub start: u64,
+    pub len: u64,
+    pub bytes: &'a [u8],
 }
 
 impl TensorSource for Computed<'_> {
@@ -270,7 +272,7 @@ impl TensorSource for Computed<'_> {
 }
 
 impl LayerDelta<'_> {
-    fn is_step(&self) -> bool {
+    pub fn is_step(&self) -> bool {
         self.blocks.kind() == ValueKind::Step
     }
 
@@ -281,7 +283,7 @@ impl LayerDelta<'_> {
         move |code, scale| factor.mul(dequantize::<R>(kind, code, scale, &levels))
     }
 
-    fn dequantize<R: Buffered>(&self, start: u64, run: &mut LayerRun) {
+    pub fn dequantize<R: Buffered>(&self, start: u64, run: &mut LayerRun) {
         let delta_of = self.dequantizer::<R>();
         let mut numbers = std::mem::take(R::of_mut(run));
         numbers.clear();
@@ -300,7 +302,7 @@ impl LayerDelta<'_> {
     }
 
     /// Turns steps into the fine-tuned bits, and d = (w × g) × (fine-tuned − base). [STI-6]
-    fn derive<E: Element<Real: Buffered>>(&self, info: &TensorInfo, base: &[u8], run: &mut LayerRun) {
+    pub fn derive<E: Element<Real: Buffered>>(&self, info: &TensorInfo, base: &[u8], run: &mut LayerRun) {
         let factor = E::Real::from_f32(self.weight).mul(E::Real::from_f32(self.gain));
         let mut numbers = std::mem::take(E::Real::of_mut(run));
         numbers.clear();

@@ -9,10 +9,12 @@ wrong.
 """
 
 from ._apply import Applied, apply, lock
+from ._calibrate import calibrate
 from ._create import Created, create
 from ._export import Exported, export
 from ._inspection import Inspection, inspect
 from ._learn import Batch
+from ._merge import PackGain
 from ._model import StitchedModel, TensorSlice, load_file, open
 from ._native import VERSION as __version__
 from ._native import Base, Pack
@@ -53,6 +55,7 @@ __all__ = [
     "MissingPackage",
     "NotFound",
     "Pack",
+    "PackGain",
     "Refused",
     "StitchedModel",
     "StitchpackError",
@@ -61,6 +64,7 @@ __all__ = [
     "Verified",
     "__version__",
     "apply",
+    "calibrate",
     "create",
     "export",
     "inspect",

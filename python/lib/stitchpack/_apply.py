@@ -50,7 +50,7 @@ def apply(
     check: fail unless the result is the one that the pack recorded (one pack, applied as it was made).
     expect: fail unless the result has this digest.
     force: replace ``out`` if it exists.
-    weights, overlap, lambda_, gain, base_check: as for :func:`stitchpack.open`.
+    weights, overlap, lambda_, gain, gains, base_check: as for :func:`stitchpack.open`.
     """
     return _apply(base, packs, os.fspath(out), check, expect, force, mmap, merge, call_of(threads, progress))
 

@@ -27,12 +27,14 @@ Gradient = Callable[..., Tuple[float, Mapping[str, "np.ndarray[Any, Any]"]]]
 _OPTIONS = ("path", "steps", "seed", "rate", "lambda_")
 
 
-def lesson_of(gradient: Optional[Gradient], learn: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+def lesson_of(
+    gradient: Optional[Gradient], learn: Optional[Mapping[str, Any]], known: Sequence[str] = _OPTIONS
+) -> Optional[Dict[str, Any]]:
     """What the native module takes: None where nothing is to be learned."""
     options = dict(learn or {})
-    unknown = sorted(set(options) - set(_OPTIONS))
+    unknown = sorted(set(options) - set(known))
     if unknown:
-        raise InvalidInput(f"learn has {unknown[0]}, which is none of {', '.join(_OPTIONS)}")
+        raise InvalidInput(f"learn has {unknown[0]}, which is none of {', '.join(known)}")
     if gradient is None:
         if options:
             raise InvalidInput("learn says how to learn from a gradient; give one")

@@ -88,7 +88,7 @@ class Live:
     ) -> StagedPacks:
         """Decodes, checks and computes what the packs keep. The module stays as it is.
 
-        weights, overlap, lambda_, gain, base_check: as for :func:`stitchpack.open`.
+        weights, overlap, lambda_, gain, gains, base_check: as for :func:`stitchpack.open`.
         """
         call = call_of(self._threads if threads is None else threads, progress)
         staged = Staged(self._base, merge_of(packs, **merge), call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from numbers import Real
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ._native import Base, Pack
 from .errors import InvalidInput
@@ -14,6 +14,17 @@ OnePack = Union[PathLike, Pack, Tuple[Union[PathLike, Pack], float]]
 Packs = Union[OnePack, Iterable[OnePack]]
 Progress = Callable[[str, int, int], Any]
 BaseLike = Union[PathLike, Base]
+
+
+class PackGain(NamedTuple):
+    """What the deltas of one pack are amplified by."""
+
+    gain: float
+    tensors: Mapping[str, float] = {}
+    """Gains of tensors that have another, by name."""
+
+
+Gains = Sequence[Union[float, PackGain, Tuple[float, Mapping[str, float]]]]
 
 
 def base_of(base: BaseLike, mmap: bool = True) -> Base:
@@ -69,6 +80,7 @@ def merge_of(
     lambda_: float = 1.0,
     gain: Union[str, float] = "auto",
     base_check: str = "cached",
+    gains: Optional[Gains] = None,
 ) -> Dict[str, Any]:
     """How packs are merged, as the native module takes it."""
     return {
@@ -76,8 +88,16 @@ def merge_of(
         "overlap": overlap,
         "lambda_": float(lambda_),
         "gain": str(gain),
+        "gains": None if gains is None else _gains_of(gains, gain),
         "base_check": base_check,
     }
+
+
+def _gains_of(gains: Gains, gain: Union[str, float]) -> List[Tuple[float, Dict[str, float]]]:
+    if gain != "auto":
+        raise InvalidInput("gain and gains both say what the packs are amplified by; use one")
+    pairs = [PackGain(float(own)) if isinstance(own, Real) else PackGain(*own) for own in gains]
+    return [(float(own), {name: float(x) for name, x in tensors.items()}) for own, tensors in pairs]
 
 
 def call_of(threads: int = 0, progress: Optional[Progress] = None) -> Dict[str, Any]:

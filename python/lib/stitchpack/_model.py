@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from ._dtypes import array_of, check_framework, item_size, numpy_dtype, raw_array, tensor_of, torch_dtype, units_array
-from ._merge import BaseLike, Packs, Progress, base_of, call_of, merge_of
+from ._merge import BaseLike, Gains, Packs, Progress, base_of, call_of, merge_of
 from ._native import Model
 from .errors import InvalidInput
 
@@ -23,6 +23,7 @@ def open(  # noqa: A001 - the name people know
     overlap: Optional[str] = None,
     lambda_: float = 1.0,
     gain: Union[str, float] = "auto",
+    gains: Optional[Gains] = None,
     mmap: bool = True,
     base_check: str = "cached",
     threads: int = 0,
@@ -38,6 +39,7 @@ def open(  # noqa: A001 - the name people know
         ``priority`` or ``refuse``.
     lambda_: a factor of everything that is added to the base.
     gain: the gain of lossy packs: ``auto``, ``stored``, ``none`` or a number.
+    gains: instead, a gain for each pack, as :func:`stitchpack.calibrate` gives them.
     mmap: map the base into memory. Its files must then stay as they are: one that is truncated ends the process. False reads them.
     base_check: how much of the base is read to know it: ``full``, ``touched`` or ``cached``.
     threads: 0 is one a core.
@@ -45,7 +47,7 @@ def open(  # noqa: A001 - the name people know
 
     Raises what is in :mod:`stitchpack.errors`: ``BaseMismatch`` for a pack of another base, ``DigestMismatch`` for a damaged one.
     """
-    merge = merge_of(packs, weights, overlap, lambda_, gain, base_check)
+    merge = merge_of(packs, weights, overlap, lambda_, gain, base_check, gains)
     model = Model(base_of(base, mmap), merge, call_of(threads, progress))
     again = {"mmap": mmap, "framework": framework, "threads": threads, "base": base, "merge": merge}
     return StitchedModel(model, check_framework(framework), threads, again)

@@ -76,6 +76,9 @@ class Staged:
     @property
     def units(self) -> int: ...
 
+def calibrate(
+    base: Base, merge: Dict[str, Any], lesson: Optional[Dict[str, Any]], call: Dict[str, Any]
+) -> List[Tuple[float, Dict[str, float]]]: ...
 def create(
     base: Base,
     fine_tuned: Union[Base, str],

@@ -1,4 +1,4 @@
-//! What learning asks of a caller: the loss of their task and its gradient.
+//! What learning and calibrating ask of a caller: the loss of their task, or of their tasks together, and its gradient. [LRN-1]
 
 use crate::error::{Error, Escaped, Result};
 
@@ -45,7 +45,7 @@ pub struct Parameter<'a> {
 }
 
 impl<'a> Parameter<'a> {
-    pub(super) fn new(name: &'a str, shape: &'a [u64], values: &'a [f32], gradient: &'a mut [f32]) -> Self {
+    pub(crate) fn new(name: &'a str, shape: &'a [u64], values: &'a [f32], gradient: &'a mut [f32]) -> Self {
         Parameter { name, shape, values, gradient }
     }
 
@@ -84,4 +84,23 @@ impl<'a> Parameter<'a> {
         self.gradient.copy_from_slice(gradient);
         Ok(())
     }
+}
+
+/// Asks for a loss and its gradient, whose slopes are 0 before. Both must be finite. [LRN-1]
+pub(crate) fn evaluate(gradient: &mut dyn Gradient, batch: Batch, parameters: &mut [Parameter<'_>]) -> Result<f64> {
+    parameters.iter_mut().for_each(|p| p.gradient.fill(0.0));
+    let loss = gradient.evaluate(batch, parameters)?;
+    let step = batch.step;
+    if !loss.is_finite() {
+        return Err(Error::Refused(format!("the loss of batch {step} is {loss}, must be finite")));
+    }
+    for parameter in parameters {
+        if let Some(x) = parameter.gradient.iter().find(|x| !x.is_finite()) {
+            let name = Escaped(parameter.name);
+            return Err(Error::Refused(format!(
+                "the gradient of tensor \"{name}\" has {x} in batch {step}, must be finite"
+            )));
+        }
+    }
+    Ok(loss)
 }
