@@ -20,7 +20,7 @@ pub struct Args {
     #[command(flatten)]
     merge: Merge,
     /// Where to write: X.safetensors is one file, anything else a folder
-    #[arg(short, long, value_name = "MODEL")]
+    #[arg(short, long, value_name = "MODEL", value_parser = super::output())]
     output: PathBuf,
     /// Make the model that this recipe describes, and nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["lambda", "overlap", "gain"])]
