@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::files::read_regular;
 use crate::json::{Object, objects};
+use crate::method::stitch::OverlapRule;
 use crate::model::digest::Digest;
 
 /// The version of the recipe's shape.
@@ -73,6 +74,7 @@ impl Recipe {
         if recipe.stitch_recipe == 0 {
             return Err(bad("version 0 never existed".into()));
         }
+        recipe.overlap.parse::<OverlapRule>().map_err(|e| bad(e.to_string()))?;
         let ids = recipe.packs.iter().map(|p| &p.id);
         for hex in ids.chain([&recipe.base, &recipe.result]) {
             if Digest::from_hex(hex).is_none() {

@@ -39,7 +39,7 @@ pub struct LockArgs {
     #[command(flatten)]
     merge: Merge,
     /// Where to write the recipe
-    #[arg(short, long, value_name = "FILE", default_value = "stitch.json")]
+    #[arg(short, long, value_name = "FILE", value_parser = super::output(), default_value = "stitch.json")]
     output: PathBuf,
     /// Replace the output if it exists
     #[arg(long)]
@@ -186,112 +186,45 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
 pub(super) fn prepare(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<(Ready, Packs)> {
     let mut check: BaseCheck = args.base_check.parse()?;
     let (base, named) = args.parts();
-    let mut named = named.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
+    let named = named.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
     let mut options = MergeOptions {
         overlap: args.overlap.as_deref().map(str::parse::<OverlapRule>).transpose()?,
         lambda: args.lambda.unwrap_or(1.0),
         gain: args.gain.parse::<GainChoice>()?,
         gains: None,
     };
-    let recipe = match recipe {
-        Some(path) => {
-            let (recipe, rule) = read_recipe(path)?;
-            options = MergeOptions { overlap: Some(rule), lambda: recipe.lambda, ..options };
-            named = find_packs(&recipe, path, &named)?;
-            // A recipe is a promise about the whole model.
-            check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
-            Some(recipe)
-        }
-        None => None,
-    };
-    if named.is_empty() && recipe.is_none() {
+    let found = recipe.map(Recipe::open).transpose()?;
+    if let Some(recipe) = &found {
+        options = recipe.merge_options()?;
+        // A recipe is a promise about the whole model.
+        check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
+    } else if named.is_empty() {
         return Err(Error::InvalidInput("name at least one pack".into()));
     }
     let base = global.checkpoint(&base)?;
     let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
-    let packs = super::open_packs(&paths)?;
-    // How packs follow each other shows only in the digest of the whole.
-    let chained = packs.iter().any(|p| packs.first().is_some_and(|first| first.manifest().base != p.manifest().base));
-    check = if chained && check == BaseCheck::Touched { BaseCheck::Full } else { check };
-    let touched: std::collections::HashSet<String> =
-        packs.iter().flat_map(|p| p.manifest().tensors.iter().map(|t| t.name.clone())).collect();
-    let identity = base.identity_with(check, &|name| touched.contains(name), &global.workers())?;
-    if let Some(recipe) = &recipe {
-        check_recipe_base(recipe, &identity)?;
-    }
-    let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight.unwrap_or(1.0))).collect();
-    options.gains = recipe.as_ref().map(|r| r.packs.iter().map(|p| p.gain).collect());
-    Ok((Ready { base, identity, options, recipe }, packs))
-}
-
-/// Reads a recipe and its rule; what is wrong is wrong with the file.
-fn read_recipe(path: &Path) -> Result<(Recipe, OverlapRule)> {
-    let recipe = Recipe::open(path)?;
-    let bad = |e: Error| {
-        let source = Error::Malformed { rule: "REC-1", place: "recipe".into(), detail: e.to_string() };
-        Error::InFile { path: path.to_owned(), source: Box::new(source) }
+    let at_hand = super::open_packs(&paths)?.into_iter().zip(named.into_iter().map(|(_, weight)| weight));
+    let packs: Packs = match (&found, recipe) {
+        (Some(recipe), Some(path)) => {
+            let beside = path.parent().unwrap_or(Path::new(""));
+            recipe.find_packs(at_hand.collect(), &[beside, Path::new("")])?
+        }
+        _ => at_hand.map(|(pack, weight)| (pack, weight.unwrap_or(1.0))).collect(),
     };
-    let rule = recipe.overlap.parse().map_err(bad)?;
-    Ok((recipe, rule))
-}
-
-fn check_recipe_base(recipe: &Recipe, identity: &BaseIdentity) -> Result<()> {
-    let (expected, found) = (recipe.base_digest(), identity.digest());
-    if expected == found {
-        return Ok(());
+    // How packs follow each other shows only in the digest of the whole.
+    let first = packs.first().map(|(pack, _)| pack.manifest().base);
+    let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
+    check = if chained && check == BaseCheck::Touched { BaseCheck::Full } else { check };
+    let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
+    let identity = base.identity_with(check, &touched, &global.workers())?;
+    if let Some(recipe) = &found {
+        recipe.check_base(&identity)?;
     }
-    let zero = stitchpack::model::digest::Digest([0; 32]);
-    Err(Error::BaseMismatch(Box::new(stitchpack::error::BaseMismatch {
-        diagnosis: "the recipe names another base".into(),
-        advice: "get the base that the recipe was made with".into(),
-        tensors: Vec::new(),
-        differing: 0,
-        touched: 0,
-        expected: expected.unwrap_or(zero).0,
-        found: found.map(|d| d.0),
-    })))
+    Ok((Ready { base, identity, options, recipe: found }, packs))
 }
 
 /// A pack's file, and the weight that was said.
 type Named = (PathBuf, Option<f32>);
-
-/// The files of a recipe's packs, in its order: among those named, else beside the recipe or here, by the recorded name.
-fn find_packs(recipe: &Recipe, path: &Path, named: &[Named]) -> Result<Vec<Named>> {
-    let mut known = Vec::new();
-    for (path, weight) in named {
-        let id = super::open_pack(path)?.id().to_string();
-        let other = recipe.packs.iter().find(|p| p.id == id).filter(|p| weight.is_some_and(|w| w != p.weight));
-        if let (Some(pack), Some(weight)) = (other, weight) {
-            let (path, own) = (path.to_string_lossy(), pack.weight);
-            return Err(Error::InvalidInput(format!("{}: weight {weight}, but the recipe has {own}", Escaped(&path))));
-        }
-        known.push((id, path.clone()));
-    }
-    if let Some((id, path)) = known.iter().find(|(id, _)| !recipe.packs.iter().any(|p| p.id == *id)) {
-        return Err(Error::Refused(format!("{}: pack {id} is not in the recipe", Escaped(&path.to_string_lossy()))));
-    }
-    let mut out = Vec::new();
-    for pack in &recipe.packs {
-        let given = known.iter().find(|(id, _)| *id == pack.id).map(|(_, path)| path.clone());
-        let name = Path::new(&pack.file).file_name().unwrap_or_default();
-        let beside = path.parent().map(|p| p.join(name));
-        let places = beside.into_iter().chain([PathBuf::from(name)]);
-        let found = given.or_else(|| {
-            places
-                .filter(|p| p.is_file())
-                .find(|p| stitchpack::OpenedPack::open(p).is_ok_and(|opened| opened.id().to_string() == pack.id))
-        });
-        let found = found.ok_or_else(|| {
-            Error::Refused(format!(
-                "pack {} ({}) of the recipe is not at hand; name its file",
-                pack.id,
-                Escaped(&pack.file)
-            ))
-        })?;
-        out.push((found, Some(pack.weight)));
-    }
-    Ok(out)
-}
 
 /// `PACK` or `PACK@WEIGHT`: the last `@` before a number, unless a file of the whole name exists.
 fn pack_and_weight(text: &str) -> Result<Named> {
