@@ -10,12 +10,16 @@ wrong.
 
 from ._apply import Applied, apply, lock
 from ._create import Created, create
+from ._diff import Diff, diff
 from ._export import Exported, export
+from ._fold import fold
 from ._inspection import Inspection, inspect
 from ._learn import Batch
 from ._model import StitchedModel, TensorSlice, load_file, open
 from ._native import VERSION as __version__
 from ._native import Base, Pack
+from ._overlap import Overlap, overlap
+from ._recipe import Recipe
 from ._verify import Verified, verify
 from .errors import (
     BaseMismatch,
@@ -40,6 +44,7 @@ __all__ = [
     "BaseMismatch",
     "Batch",
     "Created",
+    "Diff",
     "DigestMismatch",
     "Exported",
     "Inspection",
@@ -52,7 +57,9 @@ __all__ = [
     "Malformed",
     "MissingPackage",
     "NotFound",
+    "Overlap",
     "Pack",
+    "Recipe",
     "Refused",
     "StitchedModel",
     "StitchpackError",
@@ -62,10 +69,13 @@ __all__ = [
     "__version__",
     "apply",
     "create",
+    "diff",
     "export",
+    "fold",
     "inspect",
     "load_file",
     "lock",
     "open",
+    "overlap",
     "verify",
 ]
