@@ -186,6 +186,43 @@ def classes(command, folder):
         seed("classes", name, head + coder + payload)
 
 
+def adapter(name, config, tensors):
+    """As in tests/common/adapters.rs."""
+    header, at, data = {}, 0, b""
+    for key, (dtype, shape, raw) in tensors.items():
+        header["base_model.model." + key] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
+        at, data = at + len(raw), data + raw
+    config, header = json.dumps(config).encode(), json.dumps(header).encode()
+    seed("adapter", name, struct.pack("<HH", len(config), len(header)) + config + header + data)
+
+
+def adapters():
+    def pair(module, rank, rows, columns, embedding=False):
+        a, b = ("lora_embedding_A", "lora_embedding_B") if embedding else ("lora_A.weight", "lora_B.weight")
+        a, b = f"{module}.{a}", f"{module}.{b}"
+        return {a: ("F32", [rank, columns], floats(rank * columns)), b: ("BF16", [rows, rank], halves(rows * rank))}
+
+    def sparse(module, cells, code="q", dtype="I64"):
+        rows, columns = zip(*cells)
+        raw = struct.pack(f"<{2 * len(cells)}{code}", *rows, *columns)
+        return {f"{module}.shira_indices": (dtype, [2, len(cells)], raw), f"{module}.shira_weight": ("F32", [len(cells)], floats(len(cells)))}
+
+    lora = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    adapter("lora", lora, pair("model.layers.0.proj", 2, 6, 4))
+    adapter("rslora", dict(lora, use_rslora=True, fan_in_fan_out=True), pair("layers.0.square", 2, 5, 5))
+    patterns = {"rank_pattern": {"long": 3, "^small": 1}, "alpha_pattern": {"long": 0.5}}
+    adapter("patterns", dict(lora, **patterns), {**pair("long", 3, 2, 300), **pair("small", 1, 4, 4)})
+    adapter("embedding", lora, pair("model.embed", 2, 3, 7, embedding=True))
+    whole = {"model.layers.0.proj.base_layer.bias": ("BF16", [6], halves(6)), "head.weight": ("F32", [2, 2], floats(4))}
+    adapter("whole", dict(lora, bias="all"), {**whole, **pair("layers.1.proj", 2, 6, 4)})
+    adapter("empty", lora, {**pair("no_rows", 2, 0, 4), **pair("no_columns", 2, 4, 0)})
+    adapter("several", lora, pair("proj", 2, 6, 4))
+    adapter("dora", dict(lora, use_dora=True), pair("long", 2, 2, 300))
+    shira = {"peft_type": "SHIRA", "r": 2}
+    adapter("shira", shira, sparse("long", [(0, 5), (1, 299), (0, 4)]))
+    adapter("shira_i32", shira, {**sparse("small", [(0, 0), (3, 3)], "i", "I32"), **sparse("model.embed", [(6, 2)], "f", "F32")})
+
+
 def main():
     random.seed(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -194,6 +231,7 @@ def main():
         classes(sys.argv[1], folder)
     masks()
     values()
+    adapters()
     for k in range(4):
         seed("apply", str(k), bytes([k * 37 + i for i in range(8)] + [k, k, k]))
 

@@ -158,5 +158,5 @@ fn energy_at(bins: &Bins, k: f64) -> f64 {
             break;
         }
     }
-    if total > 0.0 { energy / total } else { 1.0 }
+    if total > 0.0 { (energy / total).min(1.0) } else { 1.0 }
 }

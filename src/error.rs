@@ -94,6 +94,11 @@ pub struct BaseMismatch {
     pub found: Option<[u8; 32]>,
 }
 
+impl BaseMismatch {
+    /// Bytes of tensors in a message, which has to leave room for the advice on one line.
+    const ROOM: usize = 140;
+}
+
 impl Error {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Error::Io { path: path.to_owned(), source }
@@ -196,10 +201,16 @@ impl fmt::Display for Error {
 impl fmt::Display for BaseMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "this is not the base of the pack: {}", self.diagnosis)?;
-        for (i, (name, why)) in self.tensors.iter().enumerate() {
-            write!(f, "{} \"{}\" ({why})", if i == 0 { ": tensor" } else { "," }, Escaped(name))?;
+        let (mut named, mut room) = (0, BaseMismatch::ROOM);
+        for (name, why) in &self.tensors {
+            let tensor = format!("\"{}\" ({why})", Escaped(name));
+            if named > 0 && tensor.len() > room {
+                break;
+            }
+            write!(f, "{} {tensor}", if named == 0 { ": tensor" } else { "," })?;
+            (named, room) = (named + 1, room.saturating_sub(tensor.len()));
         }
-        let unnamed = self.differing.saturating_sub(self.tensors.len());
+        let unnamed = self.differing.saturating_sub(named);
         if unnamed > 0 {
             write!(f, " and {unnamed} more")?;
         }

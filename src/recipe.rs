@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{BaseMismatch, Error, Result};
 use crate::files::read_regular;
 use crate::json::{Object, distinct, objects};
+use crate::method::stitch::OverlapRule;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 
@@ -88,6 +89,7 @@ impl Recipe {
         if stitch_recipe == 0 {
             return Err(bad("version 0 never existed".into()));
         }
+        recipe.overlap.parse::<OverlapRule>().map_err(|e| bad(e.to_string()))?;
         let ids = recipe.packs.iter().map(|p| &p.id);
         for hex in ids.chain([&recipe.base, &recipe.result]) {
             if Digest::from_hex(hex).is_none() {

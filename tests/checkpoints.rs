@@ -672,3 +672,17 @@ fn text_in_a_file_stays_with_the_file() {
     let (_, found) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!(found.metadata().as_ref().unwrap()["licence"], metadata[1].1);
 }
+
+#[test]
+fn a_dtype_is_a_text() {
+    let lab = Lab::with_pair();
+    for (dtype, code) in
+        [(json!("F32"), 0), (json!({"F32": null}), 3), (json!(["F32"]), 3), (json!(null), 3), (json!(7), 3)]
+    {
+        let header = json!({"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, 4]}}).to_string();
+        lab.write("odd.safetensors", support::raw_file(header.as_bytes(), &[0; 4]));
+        let ran = lab.run("diff odd.safetensors odd.safetensors");
+        assert_eq!(ran.code, code, "{dtype}\n{}", ran.stderr);
+        assert!(code == 0 || ran.stderr.contains("CKP-1"), "{}", ran.stderr);
+    }
+}

@@ -585,3 +585,75 @@ fn the_environment_does_not_change_results() {
     command.args(["apply", "base.safetensors", "lossy.stitch", "-o", "other.safetensors"]);
     Ran::of("no cache", command.output().unwrap()).ok();
 }
+
+#[test]
+fn verify_checks_every_pack_and_ends_with_the_first_reason() {
+    let lab = Lab::with_packs();
+    let pack = lab.read("lossy.stitch");
+    lab.write("cut.stitch", &pack[..pack.len() - 1]);
+    let mut damaged = pack.clone();
+    damaged[150] ^= 1;
+    lab.write("damaged.stitch", &damaged);
+    let named = ["lossy.stitch", "damaged.stitch", "exact.stitch", "cut.stitch", "nowhere.stitch"];
+    let ran = lab.run(&format!("verify {}", named.join(" ")));
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let good: Vec<&str> = ran.stdout.lines().map(|l| l.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(good, ["lossy.stitch", "exact.stitch"]);
+    let bad: Vec<&str> = ran.stderr.lines().map(|l| l.split(':').nth(1).unwrap().trim()).collect();
+    assert_eq!(bad, ["damaged.stitch", "cut.stitch", "nowhere.stitch"], "{}", ran.stderr);
+    // One document, about the first, in the shape of every error.
+    let json = lab.run("verify lossy.stitch cut.stitch damaged.stitch --json");
+    assert_eq!((json.code, json.stderr.lines().count()), (3, 2));
+    assert_eq!(keys(&json.json()), ["error"]);
+    assert!(json.json()["error"]["message"].as_str().unwrap().starts_with("cut.stitch"));
+    // Also where only the base tells.
+    lab.run("create tuned.safetensors base.safetensors -o back.stitch --density 5%").ok();
+    let ran = lab.run("verify exact.stitch back.stitch lossy.stitch damaged.stitch --base base.safetensors");
+    assert_eq!((ran.code, ran.stdout.lines().count(), ran.stderr.lines().count()), (5, 2, 2), "{}", ran.stderr);
+    lab.run("verify exact.stitch lossy.stitch --base base.safetensors").ok();
+}
+
+#[test]
+fn a_dash_is_no_output() {
+    let lab = Lab::with_packs();
+    for command in [
+        "create base.safetensors tuned.safetensors",
+        "apply base.safetensors lossy.stitch",
+        "lock base.safetensors lossy.stitch",
+        "fold base.safetensors lossy.stitch",
+        "export base.safetensors lossy.stitch --format weight-patch",
+    ] {
+        lab.run(&format!("{command} -o -")).refused_by_parser(&["standard output", "./-"]);
+    }
+    lab.run("inspect lossy.stitch --html -").refused_by_parser(&["standard output"]);
+    assert!(!lab.path("-").exists());
+    lab.run("create base.safetensors tuned.safetensors --density 1% -o ./-").ok();
+    lab.run("verify ./-").ok();
+}
+
+#[test]
+fn what_is_cut_out_of_a_long_error_is_whole_words() {
+    let lab = Lab::new();
+    let name = |i: usize| format!("model.layers.{i}.a_module_with_a_rather_long_name.of_its_own.projection.weight");
+    let model = |x: f32| (0..40).map(|i| Tensor::f32(&name(i), &[2, 2], &[x; 4])).collect::<Vec<_>>();
+    for (file, x) in [("base", 1.0), ("tuned", 2.0), ("other", 3.0)] {
+        lab.model(&format!("{file}.safetensors"), &model(x));
+    }
+    lab.run("create base.safetensors tuned.safetensors -o p.stitch --density 50%").ok();
+    let ran = lab.run("verify p.stitch --base other.safetensors").fails(5);
+    let line = ran.error_line();
+    assert!(line.len() <= 490 && !line.contains('…'), "{line}");
+    assert!(line.contains(&name(0)) && line.contains("and 39 more") && line.contains("stitchpack create"), "{line}");
+    // Where even one name is too much, as behind a long path.
+    let folder = ["a folder with words in its name"; 6].join(" ");
+    std::fs::create_dir_all(lab.path(&folder)).unwrap();
+    std::fs::rename(lab.path("p.stitch"), lab.path(&folder).join("p.stitch")).unwrap();
+    let pack = format!("{folder}/p.stitch");
+    let ran = lab.run_args(&["verify", &pack, "--base", "other.safetensors", "--json"]).fails(5);
+    let (line, document) = (ran.error_line(), ran.json());
+    let message = document["error"]["message"].as_str().unwrap();
+    let (head, tail) = line.split_once(" … ").unwrap();
+    assert!(message.strip_prefix(head).is_some_and(|rest| rest.starts_with(' ')), "{line}");
+    assert!(message.strip_suffix(tail).is_some_and(|rest| rest.ends_with(' ')), "{line}");
+    assert!(message.ends_with(" that it was made from") && tail.len() > 60, "{line}");
+}

@@ -62,6 +62,11 @@ fn apply_holds_over_its_corpus() {
 }
 
 #[test]
+fn adapter_holds_over_its_corpus() {
+    replay("adapter", "-", common::adapters::from_bytes);
+}
+
+#[test]
 fn a_sealed_pack_opens_again() {
     // The sealer is what makes the open target reach the parsers; if it stopped working the target would try nothing.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/open");

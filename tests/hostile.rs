@@ -124,6 +124,40 @@ fn a_class_lies_unseen() {
     judge(lies::e_cases(Good::packs()));
 }
 
+/// Adapters that claim far more than they hold, and those of the fuzz target. [ADP-1] [ADP-2] [ADP-3]
+#[test]
+fn an_adapter_costs_what_it_has() {
+    let case = |config: String, header: String| {
+        let lengths = [config.len(), header.len()].map(|len| (len as u16).to_le_bytes());
+        [lengths.concat(), config.into_bytes(), header.into_bytes()].concat()
+    };
+    let halves = |rank: u64, rows: u64, columns: u64, dtype: &str| {
+        let (key, a) = ("base_model.model.long.lora_", rank * columns);
+        let (one, two) = (format!("[0,{a}]"), format!("[{a},{}]", a + rows * rank));
+        format!(
+            r#"{{"{key}A.weight":{{"dtype":"{dtype}","shape":[{rank},{columns}],"data_offsets":{one}}},"{key}B.weight":{{"dtype":"{dtype}","shape":[{rows},{rank}],"data_offsets":{two}}}}}"#
+        )
+    };
+    let lora = |rank: u64, more: &str| format!(r#"{{"peft_type":"LORA","r":{rank},"lora_alpha":1{more}}}"#);
+    let patterns: Vec<String> = (0..4000).map(|i| format!("\"p{i}\":{i}")).collect();
+    let mut cases = vec![
+        case(lora(200, ""), halves(200, 2, 300, "F8_E4M3")),
+        case(lora(u64::MAX, ""), halves(1 << 40, 2, 300, "F8_E4M3")),
+        case(lora(1 << 40, ""), halves(1 << 40, 0, 0, "BF16")),
+        case(lora(1, &format!(r#","rank_pattern":{{{}}}"#, patterns.join(","))), halves(1, 2, 300, "F8_E4M3")),
+        case("[".repeat(60_000), halves(1, 2, 300, "F32")),
+        case(lora(1, ""), "[".repeat(60_000)),
+    ];
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/adapter")).unwrap() {
+        cases.push(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    common::adapters::from_bytes(&cases[0]);
+    for case in &cases {
+        let (most, earned) = (spent(|| common::adapters::from_bytes(case)), (16 << 20) + 64 * case.len());
+        assert!(most <= earned, "held {most} bytes at once, may hold {earned}: {}", String::from_utf8_lossy(case));
+    }
+}
+
 /// What needs the base to be decoded is decoded as soon as one is there, and not believed before. [CLS-1]
 #[test]
 fn a_block_that_needs_the_base_lies_unseen() {

@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("codec", &["error", "cpu", "model"]),
     ("format", &["error", "limits", "model"]),
     ("pack", &["error", "limits", "files", "parallel", "model", "codec", "format"]),
-    ("recipe", &["error", "files", "json", "model"]),
+    ("recipe", &["error", "files", "json", "model", "method"]),
     ("adapter", &["json", "error", "limits", "files", "parallel", "model", "checkpoint", "method"]),
     (
         "create",
@@ -30,6 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stitched", &["error", "limits", "parallel", "model", "checkpoint", "method", "pack"]),
     ("calibrate", &["error", "gradient", "parallel", "model", "method", "stitched"]),
     ("apply", &["error", "files", "parallel", "model", "checkpoint", "method", "pack", "recipe", "stitched"]),
+    ("fold", &["error", "parallel", "create", "stitched"]),
+    ("ingredients", &["error", "model", "pack", "recipe", "stitched"]),
     ("keep", &["error", "model", "checkpoint", "create", "pack", "stitched", "apply"]),
     ("live", &["error", "parallel", "model", "checkpoint", "method", "stitched"]),
     ("export", &["error", "parallel", "model", "checkpoint", "method", "stitched", "live"]),

@@ -152,6 +152,7 @@ fn a_weight_that_a_recipe_does_not_have_is_not_passed_over_in_silence() {
     lab.run("apply base lossy.stitch@0.5 -o out").ok();
     let code = lab.run("apply base lossy.stitch@0.9 --recipe out/stitch.json -o no").code;
     assert!([2, 6].contains(&code), "exit {code}: the weight 0.9 was ignored");
+    lab.run("apply base lossy.stitch lossy.stitch --recipe out/stitch.json -o no").fails_with(2, &["named twice"]);
 }
 
 #[test]

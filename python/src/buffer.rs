@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use stitchpack::StitchedModel;
 
 use crate::memory::Memory;
-use crate::model::Stitched;
 
 /// A run of bytes, and whatever has to live as long as they are looked at.
 #[pyclass(frozen, module = "stitchpack")]
@@ -23,7 +23,7 @@ pub struct Buffer {
 #[expect(dead_code, reason = "held for their drop only: what lies at the address belongs to them")]
 enum Owner {
     Memory(Memory),
-    Model(Arc<Stitched>),
+    Model(Arc<StitchedModel<'static>>),
 }
 
 impl Buffer {
@@ -34,13 +34,13 @@ impl Buffer {
     }
 
     /// The base's own bytes of a tensor, where no pack touches it and the base is mapped.
-    pub fn viewing(model: &Arc<Stitched>, name: &str) -> stitchpack::Result<Option<Self>> {
-        let mapped = || stitchpack::Result::Ok(matches!(model.borrow_owner().bytes(name, 0..0)?, Cow::Borrowed(_)));
+    pub fn viewing(model: &Arc<StitchedModel<'static>>, name: &str) -> stitchpack::Result<Option<Self>> {
+        let mapped = || stitchpack::Result::Ok(matches!(model.base().bytes(name, 0..0)?, Cow::Borrowed(_)));
         // Asked of no bytes first: all of a tensor that is not mapped would be read, and dropped.
-        if model.get().touches(name) || !mapped()? {
+        if model.touches(name) || !mapped()? {
             return Ok(None);
         }
-        let Cow::Borrowed(bytes) = model.get().bytes(name)? else { return Ok(None) };
+        let Cow::Borrowed(bytes) = model.bytes(name)? else { return Ok(None) };
         let (address, len) = (bytes.as_ptr().expose_provenance(), bytes.len());
         Ok(Some(Buffer { address, len, owner: Owner::Model(model.clone()) }))
     }

@@ -24,10 +24,8 @@ pub fn calibrate(
     let base = base.checkpoint.clone();
     let mut learning = lesson.begin();
     let done = call.run(py, |workers| {
-        let parsed = merge.parse()?;
-        let ids = parsed.ids();
-        let identity = parsed.identity(&base, workers)?;
-        let mut model = parsed.model(&base, &identity, workers)?;
+        let ids = merge.ids()?;
+        let mut model = merge.onto(&base, workers)?.model;
         learning.calibrate(&mut model, workers)?;
         let mut gains = by_id(&model);
         let own = ids.iter().map(|id| gains.remove(id).ok_or_else(|| Error::Internal("a pack is lost".into())));

@@ -12,6 +12,7 @@ use stitchpack::{Created, Error, Result, Workers};
 
 use crate::base::Base;
 use crate::call::Call;
+use crate::fine_tuned::FineTuned;
 use crate::learn::{Learning, Lesson};
 use crate::merge::Merge;
 
@@ -41,13 +42,6 @@ pub struct How {
     lesson: Option<Lesson>,
 }
 
-/// A model on disk, or the folder of an adapter.
-#[derive(FromPyObject)]
-pub enum FineTuned {
-    Model(Py<Base>),
-    Adapter(PathBuf),
-}
-
 /// Makes a pack of what `fine_tuned` has and `base`, with the packs of `after` on it, has not.
 #[pyfunction]
 #[pyo3(signature = (base, fine_tuned, out, after, how, call))]
@@ -64,16 +58,9 @@ pub fn create<'py>(
     let mut lesson = how.lesson.as_ref().map(Lesson::begin);
     let created = call.run(py, |workers| {
         let mut options = how.options(workers)?;
-        let (after, check) = (after.parse()?, options.base_check);
-        let mut make = |ground: &dyn ModelSource| {
-            let adapted;
-            let fine_tuned: &dyn ModelSource = match &fine_tuned {
-                FineTuned::Model(model) => &*model.get().checkpoint,
-                FineTuned::Adapter(folder) => {
-                    adapted = stitchpack::adapter::open(ground, folder)?;
-                    &adapted
-                }
-            };
+        let merged = if after.is_empty() { None } else { Some(after.onto(&base, workers)?) };
+        let ground: &dyn ModelSource = merged.as_ref().map_or(&*base, |merged| &merged.model);
+        fine_tuned.on(ground, |fine_tuned| {
             if let Some(lesson) = &mut lesson {
                 options = lesson.learn(ground, fine_tuned, &options)?;
             }
@@ -81,12 +68,7 @@ pub fn create<'py>(
                 Some(out) => stitchpack::create(ground, fine_tuned, out, &options),
                 None => stitchpack::create_dry(ground, fine_tuned, &options),
             }
-        };
-        if after.is_empty() {
-            return make(&*base);
-        }
-        let identity = base.identity_with(check, &|_| true, workers)?;
-        make(&after.model(&base, &identity, workers)?)
+        })
     });
     match lesson.and_then(Learning::raised) {
         Some(raised) => Err(raised),
@@ -187,7 +169,8 @@ fn invalid(detail: &str) -> Error {
     Error::InvalidInput(detail.into())
 }
 
-fn report<'py>(py: Python<'py>, c: &Created) -> PyResult<Bound<'py, PyDict>> {
+/// What was made, field by field.
+pub fn report<'py>(py: Python<'py>, c: &Created) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
     fields.set_item("id", c.id.to_string())?;
     fields.set_item("content_id", c.content.to_string())?;

@@ -17,18 +17,21 @@ pub fn inspect(py: Python<'_>, pack: &Pack, base: Option<&Base>, call: Call) -> 
     call.run(py, |workers| {
         let pack = pack.open()?.verify()?;
         if let Some(base) = &base {
-            check_base(&pack, base, BaseCheck::Touched, workers)?;
+            check_base(std::slice::from_ref(&pack), base, BaseCheck::Touched, workers)?;
         }
         let inspection = stitchpack::inspect::inspect(&pack, base.as_deref().map(|b| b as &dyn TensorSource))?;
-        // As the command does: numbers of 32 bits widened, not written shorter.
-        let document = serde_json::to_value(&inspection).map_err(|e| Error::Internal(e.to_string()))?;
-        Ok(document.to_string())
+        document(serde_json::to_value(&inspection))
     })
 }
 
-/// Checks that a base is the pack's, as far as `check` reads it.
-pub fn check_base(pack: &VerifiedPack, base: &Checkpoint, check: BaseCheck, workers: &Workers) -> Result<()> {
-    let touched: std::collections::HashSet<String> = pack.tensors().map(|t| t.name).collect();
-    let identity = base.identity_with(check, &|name| touched.contains(name), workers)?;
-    pack.check_base(&identity)
+/// A report as the command prints it: numbers of 32 bits widened, not written shorter.
+pub fn document(report: serde_json::Result<serde_json::Value>) -> Result<String> {
+    Ok(report.map_err(|e| Error::Internal(e.to_string()))?.to_string())
+}
+
+/// Checks that a base is that of packs, as far as `check` reads it.
+pub fn check_base(packs: &[VerifiedPack], base: &Checkpoint, check: BaseCheck, workers: &Workers) -> Result<()> {
+    let touched = |name: &str| packs.iter().any(|pack| pack.touches(name));
+    let identity = base.identity_with(check, &touched, workers)?;
+    packs.iter().try_for_each(|pack| pack.check_base(&identity))
 }

@@ -8,14 +8,18 @@ mod buffer;
 mod calibrate;
 mod call;
 mod create;
+mod diff;
 mod error;
+mod fine_tuned;
 mod inspect;
 mod learn;
 mod memory;
 mod merge;
 mod model;
+mod overlap;
 mod pack;
 mod read;
+mod recipe;
 mod staged;
 mod verify;
 
@@ -31,11 +35,19 @@ mod _native {
     #[pymodule_export]
     use crate::create::create;
     #[pymodule_export]
+    use crate::diff::diff;
+    #[pymodule_export]
+    use crate::fine_tuned::adapted;
+    #[pymodule_export]
     use crate::inspect::inspect;
     #[pymodule_export]
     use crate::model::Model;
     #[pymodule_export]
+    use crate::overlap::overlap;
+    #[pymodule_export]
     use crate::pack::Pack;
+    #[pymodule_export]
+    use crate::recipe::{parse_recipe, read_recipe};
     #[pymodule_export]
     use crate::staged::Staged;
     #[pymodule_export]

@@ -23,7 +23,8 @@ pub enum Pages {
 }
 
 impl Pages {
-    /// The pages for so many bytes in all. Huge ones only where the system has plenty of them ready: one that has to make them first
+    /// The pages for a model of so many bytes, also where its tensors are asked for one by one: who asks for one will ask for the
+    /// next. Huge ones only where the system has plenty of them ready: one that has to make them first
     /// moves other memory about, for longer than they save.
     pub fn suiting(bytes: usize) -> Self {
         let ready = std::fs::read_to_string("/proc/buddyinfo").map_or(0, |text| ready_bytes(&text));

@@ -1,12 +1,15 @@
 //! Base and packs put together as the caller says: what `stitchpack apply` does before it writes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::{Checkpoint, MergeOptions, PackGain, Result, StitchedModel, VerifiedPack, Workers};
+use stitchpack::stitched::OpenOptions;
+use stitchpack::{Checkpoint, MergeOptions, PackGain, Recipe, Result, StitchedModel, Workers};
 
 use crate::pack::Pack;
 
@@ -14,7 +17,9 @@ use crate::pack::Pack;
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct Merge {
-    packs: Vec<(Py<Pack>, f32)>,
+    /// Each with the weight that was said.
+    packs: Vec<(Py<Pack>, Option<f32>)>,
+    recipe: Option<Written>,
     overlap: Option<String>,
     lambda_: f32,
     gain: String,
@@ -23,57 +28,64 @@ pub struct Merge {
     base_check: String,
 }
 
-/// Packs, their weights, and the options, all understood.
-pub struct Parsed {
-    packs: Vec<(VerifiedPack, f32)>,
-    options: MergeOptions,
-    check: BaseCheck,
+/// A recipe as JSON text, and the file that it was read from.
+#[derive(FromPyObject)]
+struct Written(String, Option<PathBuf>);
+
+/// Packs on their base.
+pub struct Merged {
+    pub model: StitchedModel<'static>,
+    /// What is known of the base.
+    pub identity: BaseIdentity,
+    /// The recipe that was followed, and its file.
+    pub recipe: Option<(Recipe, Option<PathBuf>)>,
 }
 
 impl Merge {
-    /// Opens the packs and reads the words.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a word that means nothing; as the packs give them.
-    pub fn parse(&self) -> Result<Parsed> {
-        let options = MergeOptions {
-            overlap: self.overlap.as_deref().map(str::parse).transpose()?,
-            lambda: self.lambda_,
-            gain: self.gain.parse()?,
-            gains: self.gains.as_ref().map(|all| all.iter().cloned().map(pack_gain).collect()),
-        };
-        let check = self.base_check.parse()?;
-        let packs = self.packs.iter().map(|(pack, weight)| Ok((pack.get().open()?.verify_as_read(), *weight)));
-        Ok(Parsed { packs: packs.collect::<Result<_>>()?, options, check })
-    }
-}
-
-impl Parsed {
     /// Whether there are no packs.
     pub fn is_empty(&self) -> bool {
-        self.packs.is_empty()
+        self.packs.is_empty() && self.recipe.is_none()
     }
 
     /// The ids of the packs, in the order in which they are named.
-    pub fn ids(&self) -> Vec<Digest> {
-        self.packs.iter().map(|(pack, _)| pack.id()).collect()
+    ///
+    /// # Errors
+    /// As the packs give them.
+    pub fn ids(&self) -> Result<Vec<Digest>> {
+        self.packs.iter().map(|(pack, _)| Ok(pack.get().open()?.id())).collect()
     }
 
-    /// What is known of the base: as much as the packs need.
-    pub fn identity(&self, base: &Checkpoint, workers: &Workers) -> Result<BaseIdentity> {
-        let bases: HashSet<[u8; 32]> = self.packs.iter().map(|(p, _)| p.manifest().base).collect();
-        // How packs follow each other shows only in the digest of the whole.
-        let check = if bases.len() > 1 && self.check == BaseCheck::Touched { BaseCheck::Full } else { self.check };
-        let touched: HashSet<String> = self.packs.iter().flat_map(|(p, _)| p.tensors()).map(|t| t.name).collect();
-        base.identity_with(check, &|name| touched.contains(name), workers)
-    }
-
-    /// The packs on the base, or on each other.
-    pub fn model<'a>(self, base: &'a Checkpoint, on: &BaseIdentity, workers: &Workers) -> Result<StitchedModel<'a>> {
-        if self.packs.is_empty() {
-            return StitchedModel::new(base, Vec::new(), &self.options);
-        }
-        StitchedModel::chain(base, on, self.packs, &self.options, workers)
+    /// Puts the packs on a base, or on each other.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a word that means nothing; as [`StitchedModel::from_packs`], and, with a recipe, as
+    /// [`Recipe::find_packs`] and [`Recipe::check_base`].
+    pub fn onto(&self, base: &Arc<Checkpoint>, workers: &Workers) -> Result<Merged> {
+        let at_hand = self.packs.iter().map(|(pack, weight)| Ok((pack.get().open()?.verify_as_read(), *weight)));
+        let at_hand = at_hand.collect::<Result<Vec<_>>>()?;
+        let base_check: BaseCheck = self.base_check.parse()?;
+        let Some(Written(json, file)) = &self.recipe else {
+            let merge = MergeOptions {
+                overlap: self.overlap.as_deref().map(str::parse).transpose()?,
+                lambda: self.lambda_,
+                gain: self.gain.parse()?,
+                gains: self.gains.as_ref().map(|all| all.iter().cloned().map(pack_gain).collect()),
+            };
+            let packs = at_hand.into_iter().map(|(pack, weight)| (pack, weight.unwrap_or(1.0))).collect();
+            let options = OpenOptions { merge, base_check, workers: workers.clone() };
+            let (model, identity) = StitchedModel::from_packs(base.clone(), packs, &options)?;
+            return Ok(Merged { model, identity, recipe: None });
+        };
+        let recipe = Recipe::parse(json.as_bytes())?;
+        let beside = file.as_deref().and_then(Path::parent);
+        let folders: Vec<&Path> = beside.into_iter().chain([Path::new("")]).collect();
+        let packs = recipe.find_packs(at_hand, &folders)?;
+        // A recipe is a promise about the whole model.
+        let base_check = if base_check == BaseCheck::Touched { BaseCheck::Full } else { base_check };
+        let options = OpenOptions { merge: recipe.merge_options()?, base_check, workers: workers.clone() };
+        let (model, identity) = StitchedModel::from_packs(base.clone(), packs, &options)?;
+        recipe.check_base(&identity)?;
+        Ok(Merged { model, identity, recipe: Some((recipe, file.clone())) })
     }
 }
 

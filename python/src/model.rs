@@ -5,38 +5,28 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use self_cell::self_cell;
+use stitchpack::checkpoint::refuse_input;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::{Applied, ApplyOptions, Checkpoint, Error, ExportOptions, Result, StitchedModel};
+use stitchpack::{Applied, ApplyOptions, Error, ExportOptions, FoldOptions, Recipe, Result, StitchedModel};
 
 use crate::base::Base;
 use crate::buffer::Buffer;
 use crate::call::Call;
+use crate::create;
 use crate::error::raise;
-use crate::merge::Merge;
+use crate::memory::Pages;
+use crate::merge::{Merge, Merged};
 use crate::read;
-
-self_cell!(
-    /// A model and the base that it borrows from.
-    pub struct Stitched {
-        owner: Arc<Checkpoint>,
-        #[covariant]
-        dependent: StitchedModel,
-    }
-);
-
-impl Stitched {
-    pub fn get(&self) -> &StitchedModel<'_> {
-        self.borrow_dependent()
-    }
-}
 
 /// A base with packs on it. Nothing is decoded before it is asked for; any thread may ask.
 #[pyclass(frozen, module = "stitchpack")]
 pub struct Model {
-    stitched: Arc<Stitched>,
+    stitched: Arc<StitchedModel<'static>>,
     identity: BaseIdentity,
+    recipe: Option<(Recipe, Option<PathBuf>)>,
+    /// Bytes of all tensors.
+    nbytes: usize,
 }
 
 #[pymethods]
@@ -45,29 +35,28 @@ impl Model {
     fn new(py: Python<'_>, base: &Base, merge: Merge, call: Call) -> PyResult<Self> {
         let base = base.checkpoint.clone();
         call.run(py, |workers| {
-            let parsed = merge.parse()?;
-            let identity = parsed.identity(&base, workers)?;
-            let stitched = Stitched::try_new(base, |base| parsed.model(base, &identity, workers))?;
-            Ok(Model { stitched: Arc::new(stitched), identity })
+            let Merged { model, identity, recipe } = merge.onto(&base, workers)?;
+            let nbytes = model.tensors().map(|t| t.byte_len() as usize).sum();
+            Ok(Model { stitched: Arc::new(model), identity, recipe, nbytes })
         })
     }
 
     /// Names of all tensors, in byte order.
     fn names(&self) -> Vec<String> {
-        self.stitched.get().tensors().map(|t| t.name.clone()).collect()
+        self.stitched.tensors().map(|t| t.name.clone()).collect()
     }
 
     /// Dtype, as safetensors names it, shape, whether a pack touches the tensor, and its bytes.
     fn info(&self, py: Python<'_>, name: &str) -> PyResult<(&'static str, Vec<u64>, bool, u64)> {
-        let found = self.stitched.get().tensor(name);
+        let found = self.stitched.tensor(name);
         let info = found.ok_or_else(|| raise(py, &read::unknown(name)))?;
-        Ok((info.dtype.name(), info.shape.clone(), self.stitched.get().touches(name), info.byte_len()))
+        Ok((info.dtype.name(), info.shape.clone(), self.stitched.touches(name), info.byte_len()))
     }
 
     /// What the base's files have as `__metadata__`; of a key in several files the last.
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metadata = PyDict::new(py);
-        self.stitched.borrow_owner().metadata().try_for_each(|(key, value)| metadata.set_item(key, value))?;
+        self.stitched.base().metadata().try_for_each(|(key, value)| metadata.set_item(key, value))?;
         Ok(metadata)
     }
 
@@ -78,35 +67,71 @@ impl Model {
 
     /// Tensors in memory of their own, all threads at work on all of them.
     fn read(&self, py: Python<'_>, names: Vec<String>, call: Call) -> PyResult<Vec<Buffer>> {
-        read::tensors(py, self.stitched.get(), &names, call)
+        read::tensors(py, &self.stitched, &names, Pages::suiting(self.nbytes), call)
     }
 
     /// The bytes `start..end` of a tensor.
     fn read_range(&self, py: Python<'_>, name: &str, start: u64, end: u64) -> PyResult<Buffer> {
-        read::range(py, self.stitched.get(), name, start..end)
+        read::range(py, &self.stitched, name, start..end)
     }
 
-    /// Writes the model to a file or folder; without one computes its digest only.
+    /// Writes the model to a file or folder.
     #[pyo3(signature = (out, check, expect, force, call))]
     fn apply<'py>(
         &self,
         py: Python<'py>,
-        out: Option<PathBuf>,
+        out: PathBuf,
         check: bool,
         expect: Option<&str>,
         force: bool,
         call: Call,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (model, identity) = (self.stitched.get(), &self.identity);
         let applied = call.run(py, |workers| {
-            let expect = expect.map(digest).transpose()?;
-            let options = ApplyOptions { force, check, expect, workers: workers.clone() };
-            match &out {
-                Some(out) => stitchpack::apply(model, identity, out, &options),
-                None => stitchpack::lock(model, identity, &options),
-            }
+            let recipe = self.recipe.as_ref().and_then(|(_, file)| file.as_deref());
+            refuse_input(&out, recipe.into_iter())?;
+            let options = ApplyOptions { force, check, expect: self.expected(expect)?, workers: workers.clone() };
+            stitchpack::apply(&self.stitched, &self.identity, &out, &options)
         })?;
         report(py, &applied)
+    }
+
+    /// Computes the model's digest, and writes the recipe where one is asked for.
+    #[pyo3(signature = (out, expect, force, call))]
+    fn lock<'py>(
+        &self,
+        py: Python<'py>,
+        out: Option<PathBuf>,
+        expect: Option<&str>,
+        force: bool,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let locked = call.run(py, |workers| {
+            let expect = self.expected(expect)?;
+            let options = ApplyOptions { expect, workers: workers.clone(), ..ApplyOptions::default() };
+            let locked = stitchpack::lock(&self.stitched, &self.identity, &options)?;
+            if let Some(out) = &out {
+                stitchpack::apply::write_recipe(&self.stitched, &locked.recipe, out, force)?;
+            }
+            Ok(locked)
+        })?;
+        report(py, &locked)
+    }
+
+    /// Makes one pack of all that lies on the base.
+    #[pyo3(signature = (out, effort, force, call))]
+    fn fold<'py>(
+        &self,
+        py: Python<'py>,
+        out: PathBuf,
+        effort: &str,
+        force: bool,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let folded = call.run(py, |workers| {
+            let options = FoldOptions { force, effort: effort.parse()?, workers: workers.clone() };
+            stitchpack::fold(&self.stitched, &out, &options)
+        })?;
+        create::report(py, &folded)
     }
 
     /// Writes what the packs change, for other programs.
@@ -118,7 +143,7 @@ impl Model {
         force: bool,
         call: Call,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (model, identity) = (self.stitched.get(), &self.identity);
+        let (model, identity) = (&self.stitched, &self.identity);
         let done = call.run(py, |workers| {
             let format = format.parse()?;
             let options = ExportOptions { force, workers: workers.clone(), ..ExportOptions::new(format) };
@@ -134,6 +159,18 @@ impl Model {
         fields.set_item("result", hex(done.result))?;
         fields.set_item("rank", done.rank)?;
         Ok(fields)
+    }
+}
+
+impl Model {
+    /// The digest that the result must have: the caller's and the recipe's, which are one.
+    fn expected(&self, said: Option<&str>) -> Result<Option<Digest>> {
+        let said = said.map(digest).transpose()?;
+        let recorded = self.recipe.as_ref().and_then(|(recipe, _)| recipe.result_digest());
+        match (said, recorded) {
+            (Some(a), Some(b)) if a != b => Err(Error::InvalidInput(format!("the recipe leads to {b}, not to {a}"))),
+            _ => Ok(said.or(recorded)),
+        }
     }
 }
 

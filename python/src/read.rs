@@ -11,12 +11,17 @@ use crate::call::Call;
 use crate::error::raise;
 use crate::memory::{Memory, Pages};
 
-/// Reads tensors, all threads at work on all of them.
-pub fn tensors(py: Python<'_>, model: &StitchedModel, names: &[String], call: Call) -> PyResult<Vec<Buffer>> {
+/// Reads tensors into memory of such pages, all threads at work on all of them.
+pub fn tensors(
+    py: Python<'_>,
+    model: &StitchedModel,
+    names: &[String],
+    pages: Pages,
+    call: Call,
+) -> PyResult<Vec<Buffer>> {
     let len = |name: &String| model.tensor(name).map(|info| info.byte_len() as usize);
     let lens =
         names.iter().map(|name| len(name).ok_or_else(|| raise(py, &unknown(name)))).collect::<PyResult<Vec<_>>>()?;
-    let pages = Pages::suiting(lens.iter().sum());
     let mut memory = lens.into_iter().map(|len| Memory::new(len, pages)).collect::<PyResult<Vec<_>>>()?;
     let bytes: Vec<&mut [u8]> = memory.iter_mut().map(Memory::bytes_mut).collect();
     call.run(py, move |workers| model.fill(names.iter().map(String::as_str).zip(bytes), workers))?;

@@ -37,10 +37,8 @@ impl Staged {
     fn new(py: Python<'_>, base: &Base, merge: Merge, call: Call) -> PyResult<Self> {
         let base = base.checkpoint.clone();
         call.run(py, |workers| {
-            let parsed = merge.parse()?;
-            let identity = parsed.identity(&base, workers)?;
-            let held = Held::try_new(base, |base| Set::of(base, &parsed.model(base, &identity, workers)?, workers))?;
-            Ok(Staged { held })
+            let merged = merge.onto(&base, workers)?;
+            Ok(Staged { held: Held::try_new(base, |base| Set::of(base, &merged.model, workers))? })
         })
     }
 

@@ -30,7 +30,7 @@ pub fn verify(
         }
         let needs_base = verified.needs_base()?;
         let Some(base) = &base else { return Ok(!needs_base) };
-        check_base(&verified, base, check, workers)?;
+        check_base(std::slice::from_ref(&verified), base, check, workers)?;
         if needs_base {
             verified.check_content(Some(&**base))?;
         }

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import stitchpack
 from common import bytes_of, floats, run, save
+from stitchpack import _native
+from stitchpack._dtypes import raw_array
+from stitchpack._merge import call_of
 
 MODULES = {"model.layers.0.self_attn.q_proj": (24, 40), "model.layers.0.mlp.down_proj": (32, 16)}
 
@@ -67,6 +70,13 @@ def test_a_lora_becomes_an_exact_pack(folder, rng, base):
     assert tensors_of(path, folder / "lora.stitch") == expected
     run("create", path, lora, "-o", folder / "cli.stitch", "--exact")
     assert (folder / "cli.stitch").read_bytes() == (folder / "lora.stitch").read_bytes()
+    handed = {}
+    _native.adapted(stitchpack.Base(str(path)), str(lora), lambda *tensor: handed.update({tensor[0]: tensor[1:]}), call_of())
+    assert {n: raw_array(t[2]).tobytes() for n, t in handed.items()} == {f"{m}.weight": expected[f"{m}.weight"] for m in MODULES}
+    assert {n: (t[0], tuple(t[1])) for n, t in handed.items()} == {f"{m}.weight": ("BF16", s) for m, s in MODULES.items()}
+    with pytest.raises(ZeroDivisionError):
+        _native.adapted(stitchpack.Base(str(path)), str(lora), lambda *_: 1 / 0, call_of())
+    assert stitchpack.diff(path, lora).to_dict() == json.loads(run("diff", path, lora, "--json"))
 
 
 def test_a_shira_becomes_an_exact_pack_and_comes_back(folder, rng, base):

@@ -41,7 +41,7 @@ def test_merges_under_every_rule(folder, rng, rule, lambda_):
     options = {"overlap": rule, "lambda_": lambda_}
     applied = stitchpack.apply(b, list(zip(packs, weights)), folder / "py.safetensors", **options)
     assert load(folder / "py.safetensors") == expected
-    assert applied.recipe["overlap"] == rule
+    assert applied.recipe.overlap == rule
     with stitchpack.open(b, packs, weights=weights, **options) as model:
         assert bytes_of(model) == expected
     locked = stitchpack.lock(b, packs, weights=weights, **options)

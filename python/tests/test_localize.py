@@ -1,5 +1,7 @@
 """Learned localization with torch: the pack is better than one without data, and the module is as it was."""
 
+import json
+
 import pytest
 import stitchpack
 from common import floats, needs, save
@@ -127,3 +129,50 @@ def test_what_makes_no_sense(task, folder):
     silent.forward = lambda batch: None
     with pytest.raises(stitchpack.InvalidInput, match="give a loss"):
         st.localize(base, fine_tuned, silent, None, batches)
+
+
+def save_adapter(folder, kind, module):
+    """A LoRA or a SHiRA on the first layer, and that layer's weight with it."""
+    torch.manual_seed(3)
+    weight = module[0].weight.detach()
+    if kind == "LORA":
+        a, b = torch.randn(2, 12) * 0.5, torch.randn(24, 2) * 0.5
+        parts = {"lora_A.weight": a, "lora_B.weight": b}
+        changed = weight + 2 * (b @ a)
+    else:
+        rows = torch.arange(24)
+        rows, columns = rows.repeat(2), torch.cat([rows, rows + 5]) % 12
+        values = torch.randn(48) * 0.5
+        parts = {"shira_indices": torch.stack([rows, columns]), "shira_weight": values}
+        changed = weight.clone()
+        changed[rows, columns] += values
+    folder.mkdir()
+    config = {"peft_type": kind, "r": 2, "lora_alpha": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    kinds = {torch.float32: "F32", torch.int64: "I64"}
+    tensors = {f"base_model.model.0.{n}": (kinds[t.dtype], list(t.shape), t.numpy().tobytes()) for n, t in parts.items()}
+    save(folder / "adapter_model.safetensors", tensors)
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["LORA", "SHIRA"])
+def test_an_adapter_stands_for_its_model(task, folder, kind):
+    base, _, batches = task
+    whole = net()
+    with torch.no_grad():
+        whole[0].weight.copy_(save_adapter(folder / "adapter", kind, whole))
+    fine_tuned = save_module(folder / "whole.safetensors", whole)
+    how = {"density": 0.05, "values": "f32", "rescale": "none"}
+    packs = [st.localize(base, tuned, net(), None, batches, **how) for tuned in (folder / "adapter", fine_tuned)]
+    assert set(packs[0].tensors) == set(packs[1].tensors) == {"0.weight"}
+    plain = stitchpack.create(base, fine_tuned, folder / "plain.stitch", **how)
+    apart = [divergence(base, pack, fine_tuned, batches) for pack in ([], folder / "plain.stitch", *packs)]
+    assert apart[2] < apart[1] < apart[0] and plain.kept == sum(packs[0].tensors.values())
+    # Sums may differ in their last bit, and so may what is learned from them.
+    assert abs(apart[2] - apart[3]) < 0.1 * apart[3]
+    module = net()
+    before = {n: t.clone() for n, t in module.state_dict().items()}
+    (folder / "adapter" / "adapter_config.json").write_text("{")
+    with pytest.raises(stitchpack.Malformed):
+        st.localize(base, folder / "adapter", module, None, batches, **how)
+    assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())

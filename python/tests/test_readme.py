@@ -43,6 +43,11 @@ def test_reading_and_packs(here):
     assert len(code) == 1
     made = run("import stitchpack\n" + code[0])
     assert made["applied"].path == "both.safetensors" and made["found"].id == made["made"].id
+    code = blocks("python/README.md", "stitchpack.lock(") + blocks("python/README.md", "stitchpack.overlap(")
+    assert len(code) == 2
+    used = run("import stitchpack\n" + "\n".join(code))
+    assert used["again"].checked and used["locked"].result == made["applied"].result
+    assert 0 < used["found"].changed and 0 <= used["pair"].shared and used["folded"].exact
     code = blocks("python/README.md", "stitchpack.open(")
     assert len(code) == 1
     read = run(code[0])

@@ -101,7 +101,7 @@ struct Delta {
 fn held(model: &StitchedModel) -> Vec<Delta> {
     let in_play = model.layers().iter().enumerate().filter(|(_, layer)| layer.weight != 0.0);
     let deltas = in_play.flat_map(|(pack, layer)| layer.pack.deltas().map(move |delta| (pack, delta)));
-    let own = deltas.filter(|(_, delta)| delta.has_gain() && delta.info().name == delta.name());
+    let own = deltas.filter(|(_, delta)| delta.has_gain() && delta.owner() == delta.name());
     let mut held: Vec<Delta> = own.map(|(pack, delta)| Delta { pack, tensor: delta.name().to_string() }).collect();
     held.sort_unstable();
     held

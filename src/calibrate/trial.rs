@@ -105,5 +105,5 @@ struct Room {
 /// Whether all packs that touch a tensor hold its delta as another's.
 fn is_duplicate(model: &StitchedModel, name: &str) -> bool {
     let mut deltas = model.layers().iter().filter_map(|layer| layer.pack.delta(name)).peekable();
-    deltas.peek().is_some() && deltas.all(|delta| delta.info().name != name)
+    deltas.peek().is_some() && deltas.all(|delta| delta.owner() != name)
 }

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use safetensors::tensor::{Dtype as StDtype, Metadata, TensorInfo as StInfo};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::value::StringDeserializer;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::error::{Error, Escaped, Result};
 use crate::json::Object;
@@ -106,6 +107,26 @@ pub(crate) fn encode(tensors: &[TensorInfo], metadata: Option<&HashMap<String, S
 
 type Parsed = (Option<HashMap<String, String>>, Vec<(String, StInfo)>);
 
+/// What a header says of one tensor, with the name of its dtype as text: the crate would take `{"F32": null}` as well, and other
+/// readers do not.
+#[derive(serde::Deserialize)]
+struct Entry {
+    #[serde(deserialize_with = "named")]
+    dtype: StDtype,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<StDtype, D::Error> {
+    StDtype::deserialize(StringDeserializer::new(String::deserialize(deserializer)?))
+}
+
+impl From<Entry> for StInfo {
+    fn from(entry: Entry) -> Self {
+        StInfo { dtype: entry.dtype, shape: entry.shape, data_offsets: entry.data_offsets }
+    }
+}
+
 struct Entries<'a> {
     limits: &'a Limits,
 }
@@ -140,7 +161,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
             if entries.len() as u64 >= self.limits.tensors {
                 return Err(A::Error::custom(format!("more than {} tensors", self.limits.tensors)));
             }
-            entries.push((name, map.next_value::<Object<StInfo>>()?.0));
+            entries.push((name, map.next_value::<Object<Entry>>()?.0.into()));
         }
         let mut seen = HashSet::with_capacity(entries.len());
         if let Some((name, _)) = entries.iter().find(|(name, _)| !seen.insert(name.as_str())) {

@@ -6,10 +6,10 @@ use stitchpack::checkpoint::BaseCheck;
 use stitchpack::error::Escaped;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::recipe::{Recipe, RecipePack};
+use stitchpack::recipe::Recipe;
 use stitchpack::stitched::OpenOptions;
 use stitchpack::{
-    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, PackGain, Result, StitchedModel, UnprovenModel,
+    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, UnprovenModel,
     VerifiedPack,
 };
 
@@ -22,7 +22,7 @@ pub struct Args {
     #[command(flatten)]
     merge: Merge,
     /// Where to write: X.safetensors is one file, anything else a folder
-    #[arg(short, long, value_name = "MODEL")]
+    #[arg(short, long, value_name = "MODEL", value_parser = super::output())]
     output: PathBuf,
     /// Make the model that this recipe describes, and nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["lambda", "overlap", "gain"])]
@@ -41,7 +41,7 @@ pub struct LockArgs {
     #[command(flatten)]
     merge: Merge,
     /// Where to write the recipe
-    #[arg(short, long, value_name = "FILE", default_value = "stitch.json")]
+    #[arg(short, long, value_name = "FILE", value_parser = super::output(), default_value = "stitch.json")]
     output: PathBuf,
     /// Replace the output if it exists
     #[arg(long)]
@@ -212,102 +212,37 @@ pub(super) fn prepare(args: &Merge, global: &Global) -> Result<(Ready, Packs)> {
 fn parts(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Parts> {
     let mut check: BaseCheck = args.base_check.parse()?;
     let (base, named) = args.parts();
-    let mut named = named.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
+    let named = named.iter().map(|p| pack_and_weight(p)).collect::<Result<Vec<_>>>()?;
     let mut merge = MergeOptions {
         overlap: args.overlap.as_deref().map(str::parse::<OverlapRule>).transpose()?,
         lambda: args.lambda.unwrap_or(1.0),
         gain: args.gain.parse::<GainChoice>()?,
         gains: None,
     };
-    let recipe = match recipe {
-        Some(path) => {
-            let (recipe, rule) = read_recipe(path)?;
-            let gain = |p: &RecipePack| PackGain { gain: p.gain, tensors: p.tensor_gains.clone() };
-            let gains = Some(recipe.packs.iter().map(gain).collect());
-            merge = MergeOptions { overlap: Some(rule), lambda: recipe.lambda, gains, ..merge };
-            named = find_packs(&recipe, path, &named)?;
-            // A recipe is a promise about the whole model.
-            check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
-            Some(recipe)
-        }
-        None => None,
-    };
-    if named.is_empty() && recipe.is_none() {
+    let found = recipe.map(Recipe::open).transpose()?;
+    if let Some(recipe) = &found {
+        merge = recipe.merge_options()?;
+        // A recipe is a promise about the whole model.
+        check = if check == BaseCheck::Touched { BaseCheck::Full } else { check };
+    } else if named.is_empty() {
         return Err(Error::InvalidInput("name at least one pack".into()));
     }
     let base = global.checkpoint(&base)?;
     let paths: Vec<PathBuf> = named.iter().map(|(path, _)| path.clone()).collect();
-    let packs = super::open_packs(&paths)?;
-    if let Some(recipe) = &recipe {
-        check_recipe_tensors(recipe, &packs)?;
-    }
-    let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight.unwrap_or(1.0))).collect();
-    let options = OpenOptions { merge, base_check: check, workers: global.workers() };
-    Ok(Parts { base, packs, options, recipe })
-}
-
-/// Reads a recipe and its rule; what is wrong is wrong with the file.
-fn read_recipe(path: &Path) -> Result<(Recipe, OverlapRule)> {
-    let recipe = Recipe::open(path)?;
-    let bad = |e: Error| {
-        let source = Error::Malformed { rule: "REC-1", place: "recipe".into(), detail: e.to_string() };
-        Error::InFile { path: path.to_owned(), source: Box::new(source) }
-    };
-    let rule = recipe.overlap.parse().map_err(bad)?;
-    Ok((recipe, rule))
-}
-
-/// A gain is for a tensor that its pack has. [REC-2]
-fn check_recipe_tensors(recipe: &Recipe, packs: &[VerifiedPack]) -> Result<()> {
-    for (named, pack) in recipe.packs.iter().zip(packs) {
-        if let Some(name) = named.tensor_gains.keys().find(|name| !pack.touches(name)) {
-            let detail = format!("a gain for tensor \"{}\", which pack {} does not have", Escaped(name), named.id);
-            return Err(Error::Malformed { rule: "REC-2", place: "recipe".into(), detail });
+    let at_hand = super::open_packs(&paths)?.into_iter().zip(named.into_iter().map(|(_, weight)| weight));
+    let packs: Packs = match (&found, recipe) {
+        (Some(recipe), Some(path)) => {
+            let beside = path.parent().unwrap_or(Path::new(""));
+            recipe.find_packs(at_hand.collect(), &[beside, Path::new("")])?
         }
-    }
-    Ok(())
+        _ => at_hand.map(|(pack, weight)| (pack, weight.unwrap_or(1.0))).collect(),
+    };
+    let options = OpenOptions { merge, base_check: check, workers: global.workers() };
+    Ok(Parts { base, packs, options, recipe: found })
 }
 
 /// A pack's file, and the weight that was said.
 type Named = (PathBuf, Option<f32>);
-
-/// The files of a recipe's packs, in its order: among those named, else beside the recipe or here, by the recorded name.
-fn find_packs(recipe: &Recipe, path: &Path, named: &[Named]) -> Result<Vec<Named>> {
-    let mut known = Vec::new();
-    for (path, weight) in named {
-        let id = super::open_pack(path)?.id().to_string();
-        let other = recipe.packs.iter().find(|p| p.id == id).filter(|p| weight.is_some_and(|w| w != p.weight));
-        if let (Some(pack), Some(weight)) = (other, weight) {
-            let (path, own) = (path.to_string_lossy(), pack.weight);
-            return Err(Error::InvalidInput(format!("{}: weight {weight}, but the recipe has {own}", Escaped(&path))));
-        }
-        known.push((id, path.clone()));
-    }
-    if let Some((id, path)) = known.iter().find(|(id, _)| !recipe.packs.iter().any(|p| p.id == *id)) {
-        return Err(Error::Refused(format!("{}: pack {id} is not in the recipe", Escaped(&path.to_string_lossy()))));
-    }
-    let mut out = Vec::new();
-    for pack in &recipe.packs {
-        let given = known.iter().find(|(id, _)| *id == pack.id).map(|(_, path)| path.clone());
-        let name = Path::new(&pack.file).file_name().unwrap_or_default();
-        let beside = path.parent().map(|p| p.join(name));
-        let places = beside.into_iter().chain([PathBuf::from(name)]);
-        let found = given.or_else(|| {
-            places
-                .filter(|p| p.is_file())
-                .find(|p| stitchpack::OpenedPack::open(p).is_ok_and(|opened| opened.id().to_string() == pack.id))
-        });
-        let found = found.ok_or_else(|| {
-            Error::Refused(format!(
-                "pack {} ({}) of the recipe is not at hand; name its file",
-                pack.id,
-                Escaped(&pack.file)
-            ))
-        })?;
-        out.push((found, Some(pack.weight)));
-    }
-    Ok(out)
-}
 
 /// `PACK` or `PACK@WEIGHT`: the last `@` before a number, unless a file of the whole name exists.
 fn pack_and_weight(text: &str) -> Result<Named> {

@@ -22,7 +22,7 @@ pub struct Args {
     /// PEFT saves it (adapter_config.json), which stands for the base with the adapter on it
     fine_tuned: PathBuf,
     /// Where to write the pack
-    #[arg(short, long, value_name = "PACK", required_unless_present = "dry_run")]
+    #[arg(short, long, value_name = "PACK", value_parser = super::output(), required_unless_present = "dry_run")]
     output: Option<PathBuf>,
     /// Make the pack for the result of this pack on the base, as the next link of a chain; may be repeated
     #[arg(long, value_name = "PACK")]

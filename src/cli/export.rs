@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: String,
     /// Where to write: a .safetensors file; for shira a folder
-    #[arg(short, long, value_name = "OUT")]
+    #[arg(short, long, value_name = "OUT", value_parser = super::output())]
     output: PathBuf,
     /// Replace the output if it exists
     #[arg(long)]

@@ -1,10 +1,8 @@
 //! `stitchpack fold`: packs → one pack.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use stitchpack::create::{CreateOptions, Method, NewTensors};
-use stitchpack::{Layer, PackGain, Result, StitchedModel};
+use stitchpack::{FoldOptions, Result};
 
 use super::Global;
 use super::apply::{Merge, prepare};
@@ -18,7 +16,7 @@ pub struct Args {
     #[command(flatten)]
     merge: Merge,
     /// Where to write the pack
-    #[arg(short, long, value_name = "PACK")]
+    #[arg(short, long, value_name = "PACK", value_parser = super::output())]
     output: PathBuf,
     /// How hard to compress: fast (decodes at the speed of memory), default or small
     #[arg(long, value_name = "HOW", default_value = "default")]
@@ -31,32 +29,9 @@ pub struct Args {
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     let (ready, packs) = prepare(&args.merge, global)?;
     let model = ready.model(packs, global)?;
-    let folded = model.is_merge();
-    let options = CreateOptions {
-        method: Method::Exact,
-        new_tensors: NewTensors::Carry,
-        carry_files: true,
-        notes: BTreeMap::from([("folded".to_string(), made_of(&model))]),
-        force: args.force,
-        folded,
-        effort: args.effort.parse()?,
-        workers: global.workers(),
-        ..CreateOptions::default()
-    };
-    let created = stitchpack::create(&ready.base, &model, &args.output, &options)?;
+    let options = FoldOptions { force: args.force, effort: args.effort.parse()?, workers: global.workers() };
+    let created = stitchpack::fold(&model, &args.output, &options)?;
     drop(options);
     super::create::report(&created, Some(args.output), true, None, say);
     Ok(())
-}
-
-/// What was folded, for people: ids and weights, link after link.
-fn made_of(model: &StitchedModel) -> String {
-    let here = model.layers().iter().zip(model.gains());
-    let named = |(layer, gain): (&Layer, &PackGain)| {
-        let by_tensor = if gain.tensors.is_empty() { "" } else { ", by tensor" };
-        format!("{} weight {} gain {}{by_tensor}", layer.pack.id(), layer.weight, gain.gain)
-    };
-    let here: Vec<String> = here.map(named).collect();
-    let here = format!("{} lambda {}: {}", model.rule().name(), model.lambda(), here.join(", "));
-    model.below().map_or(here.clone(), |below| format!("{}; then {here}", made_of(below)))
 }

@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "BASE")]
     base: Option<PathBuf>,
     /// Write the report as one HTML file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::output())]
     html: Option<PathBuf>,
     /// Replace the HTML file if it exists
     #[arg(long)]

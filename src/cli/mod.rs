@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::builder::TypedValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 use stitchpack::{Checkpoint, Error, Result, VerifiedPack, Workers};
 
@@ -108,26 +109,35 @@ pub fn main() -> ExitCode {
     // Without a handler an interrupt still ends the process, and leaves only what a later run removes.
     drop(ctrlc::set_handler(interrupted));
     let say = Say::new(cli.global.json, cli.global.quiet);
-    match run(cli.command, &cli.global, &say).and_then(|()| say.finish()) {
+    match run(cli.command, &cli.global, &say).and_then(|()| Ok(say.finish()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            say.error(&e);
-            ExitCode::from(e.exit_code())
+        Err(Failures(errors)) => {
+            say.errors(&errors);
+            ExitCode::from(errors.first().map_or(70, Error::exit_code))
         }
     }
 }
 
-fn run(command: Command, global: &Global, say: &Say) -> Result<()> {
+/// Why the command failed: of several reasons, as `verify` may have, the first is the exit code's.
+struct Failures(Vec<Error>);
+
+impl From<Error> for Failures {
+    fn from(error: Error) -> Self {
+        Failures(vec![error])
+    }
+}
+
+fn run(command: Command, global: &Global, say: &Say) -> std::result::Result<(), Failures> {
     match command {
-        Command::Create(args) => create::run(*args, global, say),
-        Command::Inspect(args) => inspect::run(args, global, say),
+        Command::Create(args) => Ok(create::run(*args, global, say)?),
+        Command::Inspect(args) => Ok(inspect::run(args, global, say)?),
         Command::Verify(args) => verify::run(args, global, say),
-        Command::Apply(args) => apply::run(args, global, say),
-        Command::Lock(args) => apply::run_lock(args, global, say),
-        Command::Fold(args) => fold::run(args, global, say),
-        Command::Export(args) => export::run(args, global, say),
-        Command::Overlap(args) => overlap::run(args, global, say),
-        Command::Diff(args) => diff::run(args, global, say),
+        Command::Apply(args) => Ok(apply::run(args, global, say)?),
+        Command::Lock(args) => Ok(apply::run_lock(args, global, say)?),
+        Command::Fold(args) => Ok(fold::run(args, global, say)?),
+        Command::Export(args) => Ok(export::run(args, global, say)?),
+        Command::Overlap(args) => Ok(overlap::run(args, global, say)?),
+        Command::Diff(args) => Ok(diff::run(args, global, say)?),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "stitchpack", &mut out);
@@ -137,7 +147,7 @@ fn run(command: Command, global: &Global, say: &Say) -> Result<()> {
         Command::Man { folder } => {
             let io = |source| Error::Io { path: folder.clone(), source };
             std::fs::create_dir_all(&folder).map_err(io)?;
-            clap_mangen::generate_to(Cli::command(), &folder).map_err(io)
+            Ok(clap_mangen::generate_to(Cli::command(), &folder).map_err(io)?)
         }
     }
 }
@@ -159,6 +169,14 @@ impl Global {
         let mapped = unsafe { Checkpoint::map(path) };
         mapped
     }
+}
+
+/// The path of an output. Whatever is written is whole or absent, which a stream cannot be, and results are on standard output already.
+fn output() -> impl TypedValueParser<Value = std::path::PathBuf> {
+    clap::builder::PathBufValueParser::new().try_map(|path| match path == Path::new("-") {
+        true => Err("nothing is written to standard output; name a file, or ./- for one of that name"),
+        false => Ok(path),
+    })
 }
 
 /// Opens a pack from a file, or from standard input for `-`.

@@ -63,11 +63,11 @@ impl Say {
         }
     }
 
-    /// Why the command failed: one line on standard error, and a document with `--json`.
-    pub fn error(&self, e: &Error) {
-        self.stderr(&format!("error: {e}"));
-        if self.json {
-            self.document(&error_document(e));
+    /// Why the command failed: a line for each reason on standard error, and a document about the first with `--json`.
+    pub fn errors(&self, errors: &[Error]) {
+        errors.iter().for_each(|e| self.stderr(&format!("error: {e}")));
+        if let (true, Some(first)) = (self.json, errors.first()) {
+            self.document(&error_document(first));
         }
     }
 
@@ -82,16 +82,22 @@ impl Say {
 }
 
 /// Text that may quote a file or an argument as one line of at most 480 bytes, which cannot move a cursor. What is too
-/// long loses its middle: the end says what to do.
+/// long loses its middle, between two words: the end says what to do.
 fn one_line(text: &str) -> String {
     const MOST: usize = 480;
     const TAIL: usize = 130;
+    /// How far a space may be.
+    const WORD: usize = 100;
     let mut out = String::with_capacity(text.len());
     text.chars().for_each(|c| if is_unprintable(c) { out.extend(c.escape_unicode()) } else { out.push(c) });
     if out.len() > MOST {
-        let head = (0..MOST - TAIL).rev().find(|i| out.is_char_boundary(*i)).unwrap_or(0);
-        let tail = (out.len() - TAIL..out.len()).find(|i| out.is_char_boundary(*i)).unwrap_or(out.len());
-        out.replace_range(head..tail, " … ");
+        let (end, start) = (MOST - TAIL - " … ".len(), out.len() - TAIL);
+        let head = (0..=end).rev().find(|i| out.is_char_boundary(*i)).unwrap_or(0);
+        let tail = (start..out.len()).find(|i| out.is_char_boundary(*i)).unwrap_or(out.len());
+        let word_end = out.get(..head).and_then(|s| s.rfind(' ')).filter(|i| head - i <= WORD).unwrap_or(head);
+        let word_start =
+            out.get(tail - 1..).and_then(|s| s.find(' ')).filter(|i| *i <= WORD).map_or(tail, |i| tail + i);
+        out.replace_range(word_end..word_start, " … ");
     }
     out
 }

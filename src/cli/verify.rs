@@ -1,15 +1,19 @@
 //! `stitchpack verify`: every digest; then, with a base, whether it is the right one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::digest::Digest;
-use stitchpack::{Error, Layer, MergeOptions, Result, StitchedModel, VerifiedPack};
+use stitchpack::model::identity::BaseIdentity;
+use stitchpack::{Checkpoint, Error, Layer, MergeOptions, Result, StitchedModel, VerifiedPack};
 
-use super::Global;
 use super::say::{Say, names};
+use super::{Failures, Global};
 
 /// Check packs: every digest, everything that decodes, and whether a base is theirs
+///
+/// All packs are checked, also after one that is bad: each good one has its line on standard output, each bad one on standard error, and
+/// the exit code is that of the first bad one, in the order in which they were named.
 #[derive(clap::Args)]
 pub struct Args {
     /// The packs; `-` reads one from standard input
@@ -29,29 +33,44 @@ pub struct Args {
     result: Option<PathBuf>,
 }
 
-pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+pub fn run(args: Args, global: &Global, say: &Say) -> std::result::Result<(), Failures> {
     let check: BaseCheck = args.base_check.parse()?;
-    let mut packs = Vec::new();
+    let expected = args.expected()?;
+    let outcome = args.result.as_ref().map(|path| global.checkpoint(path)).transpose()?;
+    let mut found: Vec<Result<VerifiedPack>> = Vec::new();
     for path in &args.packs {
-        packs.push(super::open_pack(path)?.verify()?);
+        found.push(super::open_pack(path).and_then(|pack| is_expected(pack.verify()?, expected)));
     }
-    let ids: Vec<String> = packs.iter().map(|p| p.id().to_string()).collect();
-    check_id(&args, &packs)?;
+    let on = match &args.base {
+        Some(path) if found.iter().any(Result::is_ok) => Some(on_base(path, check, &mut found, global)?),
+        _ => None,
+    };
     let mut undecoded = 0;
-    for pack in &packs {
+    for pack in found.iter().flatten() {
         undecoded += usize::from(pack.needs_base()?);
     }
+    if found.iter().any(Result::is_err) {
+        return Err(report_failures(&args, found, say));
+    }
+    let packs: Vec<VerifiedPack> = found.into_iter().collect::<Result<_>>()?;
+    let ids: Vec<String> = packs.iter().map(|p| p.id().to_string()).collect();
     let decoded = undecoded == 0 || args.base.is_some();
     let what = if decoded { ", and everything decodes" } else { "" };
     let mut proved = vec![format!("integrity: every byte is under a digest that matches{what}")];
-    if args.expect_id.is_some() {
+    if expected.is_some() {
         proved.push("identity: the id is the expected one".into());
     }
-    let outcome = args.result.as_ref().map(|path| global.checkpoint(path)).transpose()?;
-    if let Some(path) = &args.base {
-        proved.push(check_base(path, check, packs, outcome.as_ref(), global)?);
-    } else if let Some(model) = &outcome {
-        proved.push(check_recorded(&packs, model, global)?);
+    match (&on, &outcome) {
+        (Some((base, identity)), Some(model)) => proved.push(check_outcome(base, identity, packs, model, global)?),
+        (Some(_), None) => {
+            let what = match check {
+                BaseCheck::Touched => "the touched tensors of the base are the right ones (the others were not read)",
+                _ => "the base is the right one, whole",
+            };
+            proved.push(format!("base: {what}"));
+        }
+        (None, Some(model)) => proved.push(check_recorded(&packs, model, global)?),
+        (None, None) => {}
     }
     let mut not_proved = vec!["origin: compare the id with one from a source you trust (--expect-id)".to_string()];
     if args.base.is_none() {
@@ -64,58 +83,94 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     if say.json {
         say.document(&serde_json::json!({"ok": true, "ids": ids, "proved": proved, "not_proved": not_proved}));
     } else {
-        for (path, id) in args.packs.iter().zip(&ids) {
-            say.line(format!("ok {id} {}", path.display()));
-        }
+        args.packs.iter().zip(&ids).for_each(|(path, id)| ok(path, id, say));
         proved.iter().for_each(|p| say.note(format!("  proved      {p}")));
         not_proved.iter().for_each(|p| say.note(format!("  not proved  {p}")));
     }
     Ok(())
 }
 
-fn check_id(args: &Args, packs: &[VerifiedPack]) -> Result<()> {
-    let Some(text) = &args.expect_id else { return Ok(()) };
-    let expected = Digest::from_hex(text)
-        .ok_or_else(|| Error::InvalidInput(format!("\"{text}\" is not an id of 64 hex digits")))?;
-    match packs {
-        [only] if only.id() == expected => Ok(()),
-        [only] => Err(Error::DigestMismatch { place: "pack id".into(), expected: expected.0, found: only.id().0 }),
-        _ => Err(Error::InvalidInput("--expect-id goes with one pack".into())),
+impl Args {
+    /// The id that the pack must have.
+    fn expected(&self) -> Result<Option<Digest>> {
+        let Some(text) = &self.expect_id else { return Ok(None) };
+        let expected = Digest::from_hex(text)
+            .ok_or_else(|| Error::InvalidInput(format!("\"{text}\" is not an id of 64 hex digits")))?;
+        match self.packs.as_slice() {
+            [_] => Ok(Some(expected)),
+            _ => Err(Error::InvalidInput("--expect-id goes with one pack".into())),
+        }
     }
 }
 
-/// Binds all packs to a base, decodes what needs it, and compares the outcome where one is given.
-fn check_base(
-    path: &std::path::Path,
-    check: BaseCheck,
-    packs: Vec<VerifiedPack>,
-    outcome: Option<&stitchpack::Checkpoint>,
-    global: &Global,
-) -> Result<String> {
-    let base = global.checkpoint(path)?;
-    let workers = global.workers();
-    let touched: std::collections::HashSet<String> =
-        packs.iter().flat_map(VerifiedPack::tensors).map(|t| t.name).collect();
-    let identity = base.identity_with(check, &|name| touched.contains(name), &workers)?;
-    for pack in &packs {
-        pack.check_base(&identity)?;
-        if pack.needs_base()? {
-            pack.check_content(Some(&base))?;
+fn is_expected(pack: VerifiedPack, expected: Option<Digest>) -> Result<VerifiedPack> {
+    match expected {
+        Some(id) if id != pack.id() => {
+            Err(Error::DigestMismatch { place: "pack id".into(), expected: id.0, found: pack.id().0 })
+        }
+        _ => Ok(pack),
+    }
+}
+
+fn ok(path: &Path, id: &str, say: &Say) {
+    say.line(format!("ok {id} {}", path.display()));
+}
+
+/// Names what is right, and gives what is wrong with the others.
+fn report_failures(args: &Args, found: Vec<Result<VerifiedPack>>, say: &Say) -> Failures {
+    let mut errors = Vec::new();
+    for (path, found) in args.packs.iter().zip(found) {
+        match found {
+            Ok(pack) if !say.json => ok(path, &pack.id().to_string(), say),
+            Ok(_) => {}
+            Err(e) => errors.push(e),
         }
     }
-    let layers =
-        packs.into_iter().map(|p| Ok(Layer { pack: p.bind(&identity)?, weight: 1.0 })).collect::<Result<Vec<_>>>()?;
-    let Some(outcome) = outcome else {
-        let what = match check {
-            BaseCheck::Touched => "the touched tensors of the base are the right ones (the others were not read)",
-            _ => "the base is the right one, whole",
-        };
-        return Ok(format!("base: {what}"));
-    };
-    let model = StitchedModel::new(&base, layers, &MergeOptions::default())?;
+    Failures(errors)
+}
+
+/// Opens a base, and checks each pack against it: whether it is the pack's, and what is decoded only with it.
+fn on_base(
+    path: &Path,
+    check: BaseCheck,
+    found: &mut [Result<VerifiedPack>],
+    global: &Global,
+) -> Result<(Checkpoint, BaseIdentity)> {
+    let base = global.checkpoint(path)?;
+    let touched = |name: &str| found.iter().flatten().any(|pack| pack.touches(name));
+    let identity = base.identity_with(check, &touched, &global.workers())?;
+    for slot in found.iter_mut() {
+        let Ok(pack) = slot else { continue };
+        if let Err(e) = is_of(pack, &base, &identity) {
+            *slot = Err(e);
+        }
+    }
+    Ok((base, identity))
+}
+
+fn is_of(pack: &VerifiedPack, base: &Checkpoint, identity: &BaseIdentity) -> Result<()> {
+    pack.check_base(identity)?;
+    if pack.needs_base()? {
+        pack.check_content(Some(base))?;
+    }
+    Ok(())
+}
+
+/// Compares a model with what packs make of a base.
+fn check_outcome(
+    base: &Checkpoint,
+    identity: &BaseIdentity,
+    packs: Vec<VerifiedPack>,
+    outcome: &Checkpoint,
+    global: &Global,
+) -> Result<String> {
+    let bind = |pack: VerifiedPack| Ok(Layer { pack: pack.bind(identity)?, weight: 1.0 });
+    let layers = packs.into_iter().map(bind).collect::<Result<Vec<_>>>()?;
+    let model = StitchedModel::new(base, layers, &MergeOptions::default())?;
+    let workers = global.workers();
     let expect = outcome.identity(&workers)?.digest();
     let options = stitchpack::ApplyOptions { expect, workers, ..Default::default() };
-    stitchpack::lock(&model, &identity, &options)?;
+    stitchpack::lock(&model, identity, &options)?;
     Ok("base and outcome: the model is what these packs make of this base".into())
 }
 

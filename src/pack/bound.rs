@@ -99,6 +99,12 @@ impl<'a> TensorDelta<'a> {
         self.tensor.name
     }
 
+    /// The name of the tensor whose row has the bytes: another's where the two are tied. [TEN-5]
+    pub fn owner(&self) -> &'a str {
+        let rows = &self.body.manifest.tensors;
+        rows.own(self.row).and_then(|(own, _)| rows.get(own)).map_or(self.name(), |row| row.name)
+    }
+
     /// Its name, dtype and shape.
     pub fn info(&self) -> TensorInfo {
         TensorInfo { name: self.name().into(), dtype: self.dtype(), shape: self.tensor.shape.into() }

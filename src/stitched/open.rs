@@ -35,11 +35,23 @@ impl StitchedModel<'static> {
         packs: impl IntoIterator<Item = (P, f32)>,
         options: &OpenOptions,
     ) -> Result<(Self, BaseIdentity)> {
-        let base = base.into();
         let named: Vec<(P, f32)> = packs.into_iter().collect();
         let paths: Vec<&Path> = named.iter().map(|(path, _)| path.as_ref()).collect();
         let packs: Vec<_> = VerifiedPack::open_all(&paths, &options.workers)?;
-        let packs: Vec<_> = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight)).collect();
+        let packs = packs.into_iter().zip(named).map(|(pack, (_, weight))| (pack, weight)).collect();
+        Self::from_packs(base, packs, options)
+    }
+
+    /// The same for packs that are open.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::identity_with`] and [`StitchedModel::chain`].
+    pub fn from_packs(
+        base: impl Into<Arc<Checkpoint>>,
+        packs: Vec<(VerifiedPack, f32)>,
+        options: &OpenOptions,
+    ) -> Result<(Self, BaseIdentity)> {
+        let base = base.into();
         let (check, _) = check_of(&packs, options.base_check);
         let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
         let identity = base.identity_with(check, &touched, &options.workers)?;

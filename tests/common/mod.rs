@@ -3,6 +3,7 @@
 //! Nothing here may be optimised for speed: the judge is worth something only as long as it is obvious.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod adapters;
 pub mod case;
 pub mod classes;
 pub mod interesting;

@@ -11,13 +11,17 @@ wrong.
 from ._apply import Applied, apply, lock
 from ._calibrate import calibrate
 from ._create import Created, create
+from ._diff import Diff, diff
 from ._export import Exported, export
+from ._fold import fold
 from ._inspection import Inspection, inspect
 from ._learn import Batch
 from ._merge import PackGain
 from ._model import StitchedModel, TensorSlice, load_file, open
 from ._native import VERSION as __version__
 from ._native import Base, Pack
+from ._overlap import Overlap, overlap
+from ._recipe import Recipe
 from ._verify import Verified, verify
 from .errors import (
     BaseMismatch,
@@ -42,6 +46,7 @@ __all__ = [
     "BaseMismatch",
     "Batch",
     "Created",
+    "Diff",
     "DigestMismatch",
     "Exported",
     "Inspection",
@@ -54,8 +59,10 @@ __all__ = [
     "Malformed",
     "MissingPackage",
     "NotFound",
+    "Overlap",
     "Pack",
     "PackGain",
+    "Recipe",
     "Refused",
     "StitchedModel",
     "StitchpackError",
@@ -66,10 +73,13 @@ __all__ = [
     "apply",
     "calibrate",
     "create",
+    "diff",
     "export",
+    "fold",
     "inspect",
     "load_file",
     "lock",
     "open",
+    "overlap",
     "verify",
 ]

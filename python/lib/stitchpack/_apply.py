@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
-from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of
+from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of, some
 from ._native import Model
+from ._recipe import Recipe
 from .errors import InvalidInput
 
 
@@ -17,25 +17,25 @@ class Applied:
     """What was written."""
 
     path: Optional[str]
-    """None where only the digest was computed."""
+    """The model, or the recipe of a model that was only computed; None where nothing was written."""
     nbytes: int
     """Bytes of the weight files."""
     touched_tensors: int
     checked: bool
     """Whether the result was compared with one that was recorded or expected."""
-    recipe: Dict[str, Any]
-    """Base, packs, rule and result: what ``stitch.json`` has in it."""
+    recipe: Recipe
+    """What the model is made of."""
 
     @property
     def result(self) -> str:
         """The digest of the merged model."""
-        return str(self.recipe["result"])
+        return str(self.recipe.result)
 
 
 def apply(
     base: BaseLike,
-    packs: Packs,
-    out: PathLike,
+    packs: Packs = (),
+    out: Optional[PathLike] = None,
     *,
     check: bool = False,
     expect: Optional[str] = None,
@@ -50,40 +50,34 @@ def apply(
     check: fail unless the result is the one that the pack recorded (one pack, applied as it was made).
     expect: fail unless the result has this digest.
     force: replace ``out`` if it exists.
+    recipe: make the model of this recipe and no other: also the result has to be the recipe's.
     weights, overlap, lambda_, gain, gains, base_check: as for :func:`stitchpack.open`.
     """
-    return _apply(base, packs, os.fspath(out), check, expect, force, mmap, merge, call_of(threads, progress))
+    if out is None:
+        raise InvalidInput("apply writes a model; say where (out)")
+    path, call = os.fspath(out), call_of(threads, progress)
+    model = Model(base_of(base, mmap), some(merge_of(packs, **merge)), call)
+    return _applied(path, model.apply(path, check, expect, force, call), None)
 
 
 def lock(
     base: BaseLike,
-    packs: Packs,
+    packs: Packs = (),
+    out: Optional[PathLike] = None,
     *,
     expect: Optional[str] = None,
+    force: bool = False,
     threads: int = 0,
     progress: Optional[Progress] = None,
     mmap: bool = True,
     **merge: Any,
 ) -> Applied:
-    """Computes what :func:`apply` would write, and writes nothing: the recipe, with the digest of the result."""
-    return _apply(base, packs, None, False, expect, False, mmap, merge, call_of(threads, progress))
+    """Computes what :func:`apply` would write: the recipe, with the digest of the result. Writes nothing but the recipe, to ``out``."""
+    path, call = None if out is None else os.fspath(out), call_of(threads, progress)
+    model = Model(base_of(base, mmap), some(merge_of(packs, **merge)), call)
+    return _applied(path, model.lock(path, expect, force, call), path)
 
 
-def _apply(
-    base: BaseLike,
-    packs: Packs,
-    out: Optional[str],
-    check: bool,
-    expect: Optional[str],
-    force: bool,
-    mmap: bool,
-    merge: Dict[str, Any],
-    call: Dict[str, Any],
-) -> Applied:
-    merged = merge_of(packs, **merge)
-    if not merged["packs"]:
-        raise InvalidInput("name at least one pack")
-    model = Model(base_of(base, mmap), merged, call)
-    done = model.apply(out, check, expect, force, call)
-    recipe = json.loads(done["recipe"])
-    return Applied(out, done["nbytes"], done["touched"], done["checked"], recipe)
+def _applied(path: Optional[str], done: Dict[str, Any], file: Optional[str]) -> Applied:
+    recipe = Recipe.from_json(done["recipe"], file)
+    return Applied(path, done["nbytes"], done["touched"], done["checked"], recipe)

@@ -9,8 +9,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from . import _native
 from ._learn import Gradient, lesson_of
-from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of
-from ._native import Base
+from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of, tuned_of
 from .errors import InvalidInput
 
 
@@ -131,17 +130,9 @@ def create(
         "lesson": lesson_of(gradient, learn),
     }
     path = None if out is None else os.fspath(out)
-    tuned = _adapter_of(fine_tuned) or base_of(fine_tuned, mmap)
-    made = _native.create(base_of(base, mmap), tuned, path, merge_of(after), how, call_of(threads, progress))
+    tuned = tuned_of(fine_tuned, mmap)
+    made = _native.create(base_of(base, mmap), tuned, path, merge_of(after, base_check=base_check), how, call_of(threads, progress))
     return Created(path=path, **made)
-
-
-def _adapter_of(model: BaseLike) -> Optional[str]:
-    """The path of an adapter's folder; None for a model."""
-    if isinstance(model, Base):
-        return None
-    path = os.fspath(model)
-    return path if os.path.isfile(os.path.join(path, "adapter_config.json")) else None
 
 
 def _decimal(density: Union[str, float, None]) -> Optional[str]:

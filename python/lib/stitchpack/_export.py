@@ -44,7 +44,7 @@ def export(
 
     format: ``weight-patch`` (positions and new values), ``safetensors-delta`` (positions and numbers to add), or ``shira`` (a
         folder that PEFT loads as a SHiRA adapter).
-    weights, overlap, lambda_, gain, gains, base_check: as for :func:`stitchpack.open`.
+    weights, overlap, lambda_, gain, gains, base_check, recipe: as for :func:`stitchpack.open`.
     """
     merged, call = merge_of(packs, **merge), call_of(threads, progress)
     path = os.fspath(out)

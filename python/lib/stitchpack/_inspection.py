@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 from . import _native
 from ._merge import BaseLike, PathLike, base_of, call_of, pack_of
 from ._native import Pack
+from ._record import Record
 
 _MOST_TENSORS = 12
 
@@ -17,40 +18,6 @@ def inspect(pack: Union[PathLike, Pack], base: Optional[BaseLike] = None, *, mma
     """Verifies a pack and looks at all of it. With the base also what is coded by what the base has is decoded and counted."""
     opened = None if base is None else base_of(base, mmap)
     return Inspection(json.loads(_native.inspect(pack_of(pack), opened, call_of(threads))))
-
-
-class Record:
-    """A part of an inspection: its fields are attributes, in the shape of ``stitchpack inspect --json``."""
-
-    def __init__(self, fields: Dict[str, Any]) -> None:
-        self._fields = fields
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return _wrap(self.__dict__["_fields"][name])
-        except KeyError:
-            raise AttributeError(f"an inspection has no {name}") from None
-
-    def __dir__(self) -> Iterable[str]:
-        return [*super().__dir__(), *self._fields]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(self._fields)})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and self._fields == other._fields
-
-    def to_dict(self) -> Dict[str, Any]:
-        """All fields, as JSON has them."""
-        return json.loads(json.dumps(self._fields))  # type: ignore[no-any-return]
-
-
-def _wrap(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_wrap(item) for item in value]
-    # What the maker of a pack wrote on it has keys of its own.
-    is_record = isinstance(value, dict) and all(key.isidentifier() for key in value)
-    return Record(value) if is_record else value
 
 
 class Inspection(Record):

@@ -67,7 +67,7 @@ class Live:
         if check:
             self._check_holds(before)
         self._empty = Staged(self._base, merge_of(), call_of(threads))
-        self._held = Staged(self._base, before, call_of(threads)) if before["packs"] else self._empty
+        self._held = Staged(self._base, before, call_of(threads)) if before["packs"] or before["recipe"] else self._empty
 
     def _check_holds(self, merge: Dict[str, Any]) -> None:
         """Compares every tensor with what it is said to hold: a swap from any other state would give a mixture."""
@@ -80,7 +80,7 @@ class Live:
             if not torch.equal(units.cpu(), expected):
                 wrong.append(name)
         if wrong:
-            what = "the base with the packs in held" if merge["packs"] else "the base"
+            what = "the base with the packs in held" if merge["packs"] or merge["recipe"] else "the base"
             raise Refused(f'{len(wrong)} tensors of the module do not hold {what}, the first "{wrong[0]}"; load it anew')
 
     def stage(
@@ -88,7 +88,7 @@ class Live:
     ) -> StagedPacks:
         """Decodes, checks and computes what the packs keep. The module stays as it is.
 
-        weights, overlap, lambda_, gain, gains, base_check: as for :func:`stitchpack.open`.
+        weights, overlap, lambda_, gain, gains, base_check, recipe: as for :func:`stitchpack.open`.
         """
         call = call_of(self._threads if threads is None else threads, progress)
         staged = Staged(self._base, merge_of(packs, **merge), call)

@@ -9,13 +9,14 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 import numpy as np
 
+from . import _native
 from ._create import create
-from ._dtypes import import_torch
+from ._dtypes import import_torch, tensor_of
 from ._learn import Arrays, Batch
 from ._live import Names, renamer
-from ._merge import BaseLike, PathLike, base_of
+from ._merge import BaseLike, PathLike, base_of, call_of, tuned_of
 from ._model import open as open_model
-from ._native import Pack
+from ._native import Base, Buffer, Pack
 from .errors import InvalidInput
 
 Loss = Callable[[Any, Any], Any]
@@ -37,6 +38,9 @@ def localize(
 ) -> Pack:
     """Makes a pack whose positions and gains are learned from the gradient of a loss.
 
+    ``fine_tuned`` is a file, a folder, or the folder of a LoRA or SHiRA adapter; of what an adapter makes of the base one tensor is
+    held at a time.
+
     ``model`` is a module of the base's architecture; what it holds does not matter, and is there again afterwards. Evaluation ``i``
     takes ``batches[i % len(batches)]``; all of them are held at once, and so are the fine-tuned model's logits of each. A batch is
     given to the module as keywords where it is a mapping, as arguments where it is a tuple or list, else as the only argument.
@@ -51,11 +55,15 @@ def localize(
     batches = list(batches)
     if not batches:
         raise InvalidInput("there are no batches to learn from")
-    start, goal = base_of(base, mmap), base_of(fine_tuned, mmap)
+    start, goal = base_of(base, mmap), tuned_of(fine_tuned, mmap)
     with _borrowed(model) as tensors:
         module = _Module(model, tensors, names, start)
         if loss is None:
-            module.load(goal)
+            if isinstance(goal, Base):
+                module.load(goal)
+            else:
+                module.load(start)
+                module.load_adapter(start, goal)
             loss = _divergence([_logits(model, batch) for batch in batches], batches)
         module.load(start)
         lesson = _Lesson(module, loss, batches)
@@ -114,6 +122,21 @@ class _Module:
             for name, tensor in self.tensors.items():
                 if name in there:
                     tensor.copy_(there.get_tensor(name))
+
+    def load_adapter(self, base: Base, adapter: str) -> None:
+        """Takes what an adapter changes of the base, which the module holds."""
+        torch = import_torch()
+
+        def take(name: str, dtype: str, shape: List[int], buffer: Buffer) -> None:
+            own = self.tensors.get(name)
+            if own is None:
+                return
+            if list(own.shape) != shape:
+                raise InvalidInput(f'the adapter has "{name}" in shape {shape}, the module in {list(own.shape)}')
+            with torch.no_grad():
+                own.copy_(tensor_of(buffer, dtype, shape, "pt"))
+
+        _native.adapted(base, adapter, take, call_of())
 
 
 class _Lesson:

@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ._native import Base, Pack
+from ._recipe import RecipeLike, recipe_of
 from .errors import InvalidInput
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -37,8 +38,21 @@ def pack_of(pack: Union[PathLike, Pack]) -> Pack:
     return pack if isinstance(pack, Pack) else Pack(os.fspath(pack))
 
 
-def pairs_of(packs: Packs, weights: Optional[Sequence[float]] = None) -> List[Tuple[Pack, float]]:
-    """Every pack with its weight: its own, that of ``weights``, or 1."""
+def tuned_of(model: BaseLike, mmap: bool = True) -> Union[Base, str]:
+    """Opens a fine-tuned model; the folder of an adapter stays a path, since it says nothing without its base."""
+    return adapter_of(model) or base_of(model, mmap)
+
+
+def adapter_of(model: BaseLike) -> Optional[str]:
+    """The path of an adapter's folder; None for a model."""
+    if isinstance(model, Base):
+        return None
+    path = os.fspath(model)
+    return path if os.path.isfile(os.path.join(path, "adapter_config.json")) else None
+
+
+def pairs_of(packs: Packs, weights: Optional[Sequence[float]] = None) -> List[Tuple[Pack, Optional[float]]]:
+    """Every pack with the weight that was said: its own, or that of ``weights``."""
     named = list(_each(packs))
     if weights is not None:
         if len(weights) != len(named):
@@ -46,7 +60,7 @@ def pairs_of(packs: Packs, weights: Optional[Sequence[float]] = None) -> List[Tu
         if any(weight is not None for _, weight in named):
             raise InvalidInput("a pack has a weight beside it and one in weights; give it one")
         named = [(pack, weight) for (pack, _), weight in zip(named, weights)]
-    return [(pack_of(pack), 1.0 if weight is None else float(weight)) for pack, weight in named]
+    return [(pack_of(pack), None if weight is None else float(weight)) for pack, weight in named]
 
 
 def _each(packs: Packs) -> Iterable[Tuple[Any, Optional[float]]]:
@@ -77,27 +91,42 @@ def merge_of(
     packs: Packs = (),
     weights: Optional[Sequence[float]] = None,
     overlap: Optional[str] = None,
-    lambda_: float = 1.0,
-    gain: Union[str, float] = "auto",
+    lambda_: Optional[float] = None,
+    gain: Union[str, float, None] = None,
     base_check: str = "cached",
     gains: Optional[Gains] = None,
+    recipe: Optional[RecipeLike] = None,
 ) -> Dict[str, Any]:
     """How packs are merged, as the native module takes it."""
+    followed = recipe_of(recipe)
+    if followed is not None:
+        said = {"weights": weights, "overlap": overlap, "lambda_": lambda_, "gain": gain, "gains": gains}
+        other = [name for name, value in said.items() if value is not None]
+        if other:
+            raise InvalidInput(f"a recipe says how its packs are merged; leave {other[0]} out")
     return {
         "packs": pairs_of(packs, weights),
+        "recipe": None if followed is None else (followed.to_json(), followed.path),
         "overlap": overlap,
-        "lambda_": float(lambda_),
-        "gain": str(gain),
         "gains": None if gains is None else _gains_of(gains, gain),
+        "lambda_": 1.0 if lambda_ is None else float(lambda_),
+        "gain": "auto" if gain is None else str(gain),
         "base_check": base_check,
     }
 
 
-def _gains_of(gains: Gains, gain: Union[str, float]) -> List[Tuple[float, Dict[str, float]]]:
-    if gain != "auto":
+def _gains_of(gains: Gains, gain: Union[str, float, None]) -> List[Tuple[float, Dict[str, float]]]:
+    if gain is not None:
         raise InvalidInput("gain and gains both say what the packs are amplified by; use one")
     pairs = [PackGain(float(own)) if isinstance(own, Real) else PackGain(*own) for own in gains]
     return [(float(own), {name: float(x) for name, x in tensors.items()}) for own, tensors in pairs]
+
+
+def some(merge: Dict[str, Any]) -> Dict[str, Any]:
+    """The same, which has packs."""
+    if not (merge["packs"] or merge["recipe"]):
+        raise InvalidInput("name at least one pack")
+    return merge
 
 
 def call_of(threads: int = 0, progress: Optional[Progress] = None) -> Dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from ._dtypes import array_of, check_framework, item_size, numpy_dtype, raw_array, tensor_of, torch_dtype, units_array
 from ._merge import BaseLike, Gains, Packs, Progress, base_of, call_of, merge_of
 from ._native import Model
+from ._recipe import RecipeLike
 from .errors import InvalidInput
 
 
@@ -21,9 +22,10 @@ def open(  # noqa: A001 - the name people know
     framework: str = "np",
     weights: Optional[Sequence[float]] = None,
     overlap: Optional[str] = None,
-    lambda_: float = 1.0,
-    gain: Union[str, float] = "auto",
+    lambda_: Optional[float] = None,
+    gain: Union[str, float, None] = None,
     gains: Optional[Gains] = None,
+    recipe: Optional[RecipeLike] = None,
     mmap: bool = True,
     base_check: str = "cached",
     threads: int = 0,
@@ -37,9 +39,11 @@ def open(  # noqa: A001 - the name people know
     framework: ``"np"`` for numpy arrays, ``"pt"`` for torch tensors.
     overlap: where packs keep the same position: ``average`` (default), ``weighted-average``, ``sum``, ``elect``, ``max``,
         ``priority`` or ``refuse``.
-    lambda_: a factor of everything that is added to the base.
-    gain: the gain of lossy packs: ``auto``, ``stored``, ``none`` or a number.
+    lambda_: a factor of everything that is added to the base (1).
+    gain: the gain of lossy packs: ``auto`` (default), ``stored``, ``none`` or a number.
     gains: instead, a gain for each pack, as :func:`stitchpack.calibrate` gives them.
+    recipe: a :class:`Recipe`, or the path of one: it says which packs, with which weights and gains, under which rule. ``packs`` are
+        then only places where they may be; the others are looked for beside the recipe's file and here, by their ids.
     mmap: map the base into memory. Its files must then stay as they are: one that is truncated ends the process. False reads them.
     base_check: how much of the base is read to know it: ``full``, ``touched`` or ``cached``.
     threads: 0 is one a core.
@@ -47,7 +51,7 @@ def open(  # noqa: A001 - the name people know
 
     Raises what is in :mod:`stitchpack.errors`: ``BaseMismatch`` for a pack of another base, ``DigestMismatch`` for a damaged one.
     """
-    merge = merge_of(packs, weights, overlap, lambda_, gain, base_check, gains)
+    merge = merge_of(packs, weights, overlap, lambda_, gain, base_check, gains, recipe)
     model = Model(base_of(base, mmap), merge, call_of(threads, progress))
     again = {"mmap": mmap, "framework": framework, "threads": threads, "base": base, "merge": merge}
     return StitchedModel(model, check_framework(framework), threads, again)

@@ -5,7 +5,7 @@
     vllm serve /models/base --load-format stitchpack --model-loader-extra-config '{"packs": ["/packs/reviews.stitch"]}'
 
 Installing this package is enough: vLLM finds :func:`register` by its entry point, in every process that it starts. The extra
-configuration has ``packs`` (paths, or ``[path, weight]``), and, as :func:`stitchpack.open` has them, ``weights``, ``overlap``,
+configuration has ``packs`` (paths, or ``[path, weight]``) or a ``recipe``, and, as :func:`stitchpack.open` has them, ``weights``, ``overlap``,
 ``lambda`` (or ``lambda_``), ``gain``, ``base_check``, ``mmap`` and ``threads``.
 
 Written against the contract of ``BaseModelLoader`` as vLLM 0.9.2 to 0.28 document it, and tested with a stand-in for it.
@@ -21,7 +21,7 @@ from .errors import InvalidInput
 
 LOAD_FORMAT = "stitchpack"
 
-_OPTIONS = {"packs", "weights", "overlap", "lambda", "lambda_", "gain", "base_check", "mmap", "threads"}
+_OPTIONS = {"packs", "recipe", "weights", "overlap", "lambda", "lambda_", "gain", "base_check", "mmap", "threads"}
 
 _done = False
 
@@ -39,7 +39,7 @@ def register() -> None:
 
 def merge_options(extra: Any) -> Dict[str, Any]:
     """The extra configuration as arguments of :func:`stitchpack.open`."""
-    if not isinstance(extra, dict) or "packs" not in extra:
+    if not isinstance(extra, dict) or not {"packs", "recipe"} & set(extra):
         raise InvalidInput(
             f'the load format {LOAD_FORMAT} wants its packs: --model-loader-extra-config \'{{"packs": ["task.stitch"]}}\''
         )
@@ -49,7 +49,7 @@ def merge_options(extra: Any) -> Dict[str, Any]:
     options = dict(extra)
     if "lambda" in options:
         options["lambda_"] = options.pop("lambda")
-    packs = options["packs"]
+    packs = options.get("packs", [])
     # JSON has no pairs.
     options["packs"] = [tuple(p) if isinstance(p, list) else p for p in ([packs] if isinstance(packs, str) else packs)]
     return options
