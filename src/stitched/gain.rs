@@ -32,7 +32,7 @@ impl PackGain {
         if let Some(x) = all.copied().find(|x| !(x.is_finite() && *x > 0.0)) {
             return Err(Error::InvalidInput(format!("a gain is {x}, must be positive and finite")));
         }
-        let held = |name: &str| pack.delta(name).is_some_and(|delta| delta.info().name == name);
+        let held = |name: &str| pack.delta(name).is_some_and(|delta| delta.owner() == name);
         match self.tensors.keys().find(|name| !held(name)) {
             Some(name) => {
                 let (name, id) = (Escaped(name), pack.id());

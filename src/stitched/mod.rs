@@ -229,7 +229,7 @@ impl<'a> StitchedModel<'a> {
         for (i, layer) in self.in_play() {
             if let Some(delta) = layer.pack.delta(name) {
                 let own = self.gains.get(i).filter(|_| delta.has_gain());
-                let gain = own.map_or(1.0, |own| own.of(&delta.info().name));
+                let gain = own.map_or(1.0, |own| own.of(delta.owner()));
                 deltas.push(LayerDelta { number: i, blocks: delta.blocks()?, weight: layer.weight, gain });
             }
         }
