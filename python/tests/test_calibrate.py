@@ -47,7 +47,7 @@ def test_gains_travel(pair, folder):
     gains = stitchpack.calibrate(b, packs, gradient, learn={"steps": 3})
     applied = stitchpack.apply(b, packs, folder / "out", gains=gains)
     recipe = json.loads((folder / "out" / "stitch.json").read_text())
-    assert recipe == applied.recipe and recipe["stitch_recipe"] == 2
+    assert recipe == applied.recipe.to_dict() and recipe["stitch_recipe"] == 2
     assert [p["tensor_gains"]["w"] for p in recipe["packs"]] == pytest.approx([g.tensors["w"] for g in gains])
     with stitchpack.open(b, packs, gains=gains) as model:
         again = pickle.loads(pickle.dumps(model))

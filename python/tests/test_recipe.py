@@ -111,7 +111,8 @@ def test_what_is_no_recipe(kit, folder):
     fields = locked.recipe.to_dict()
     for change, error in [
         ({"overlap": "median"}, stitchpack.Malformed),
-        ({"stitch_recipe": 2}, stitchpack.Unsupported),
+        ({"stitch_recipe": 2}, stitchpack.Malformed),
+        ({"stitch_recipe": 3}, stitchpack.Unsupported),
         ({"more": 1}, stitchpack.Malformed),
     ]:
         with pytest.raises(error):
