@@ -25,7 +25,7 @@ pub fn calibrate(
     let mut learning = lesson.begin();
     let done = call.run(py, |workers| {
         let ids = merge.ids()?;
-        let mut model = merge.onto(&base, workers)?.model;
+        let (mut model, _) = merge.onto(&base, workers)?;
         learning.calibrate(&mut model, workers)?;
         let mut gains = by_id(&model);
         let own = ids.iter().map(|id| gains.remove(id).ok_or_else(|| Error::Internal("a pack is lost".into())));

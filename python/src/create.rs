@@ -59,7 +59,7 @@ pub fn create<'py>(
     let created = call.run(py, |workers| {
         let mut options = how.options(workers)?;
         let merged = if after.is_empty() { None } else { Some(after.onto(&base, workers)?) };
-        let ground: &dyn ModelSource = merged.as_ref().map_or(&*base, |merged| &merged.model);
+        let ground: &dyn ModelSource = merged.as_ref().map_or(&*base, |(model, _)| model);
         fine_tuned.on(ground, |fine_tuned| {
             if let Some(lesson) = &mut lesson {
                 options = lesson.learn(ground, fine_tuned, &options)?;

@@ -3,6 +3,7 @@
 //! The other half, in `lib/stitchpack`, gives tensors their dtype and shape and arguments their defaults. Here a tensor is
 //! bytes, and whatever takes time runs without the GIL.
 
+mod apply;
 mod base;
 mod buffer;
 mod calibrate;
@@ -26,6 +27,8 @@ mod verify;
 /// What `stitchpack` imports as `stitchpack._native`.
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::apply::{apply, lock};
     #[pymodule_export]
     use crate::base::Base;
     #[pymodule_export]

@@ -9,7 +9,7 @@ use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
 use stitchpack::stitched::OpenOptions;
-use stitchpack::{Checkpoint, MergeOptions, PackGain, Recipe, Result, StitchedModel, Workers};
+use stitchpack::{Checkpoint, MergeOptions, PackGain, Recipe, Result, StitchedModel, VerifiedPack, Workers};
 
 use crate::pack::Pack;
 
@@ -32,12 +32,12 @@ pub struct Merge {
 #[derive(FromPyObject)]
 struct Written(String, Option<PathBuf>);
 
-/// Packs on their base.
-pub struct Merged {
-    pub model: StitchedModel<'static>,
-    /// What is known of the base.
-    pub identity: BaseIdentity,
-    /// The recipe that was followed, and its file.
+/// What is put together, and how.
+pub struct Found {
+    /// Each with its weight.
+    pub packs: Vec<(VerifiedPack, f32)>,
+    pub options: OpenOptions,
+    /// The recipe that is followed, and its file.
     pub recipe: Option<(Recipe, Option<PathBuf>)>,
 }
 
@@ -55,12 +55,22 @@ impl Merge {
         self.packs.iter().map(|(pack, _)| Ok(pack.get().open()?.id())).collect()
     }
 
-    /// Puts the packs on a base, or on each other.
+    /// Puts the packs on a base, or on each other; gives what is known of the base besides.
     ///
     /// # Errors
-    /// `InvalidInput` for a word that means nothing; as [`StitchedModel::from_packs`], and, with a recipe, as
-    /// [`Recipe::find_packs`] and [`Recipe::check_base`].
-    pub fn onto(&self, base: &Arc<Checkpoint>, workers: &Workers) -> Result<Merged> {
+    /// As [`Merge::find`] and [`StitchedModel::from_packs`], and, with a recipe, as [`Recipe::check_base`].
+    pub fn onto(&self, base: &Arc<Checkpoint>, workers: &Workers) -> Result<(StitchedModel<'static>, BaseIdentity)> {
+        let Found { packs, options, recipe } = self.find(workers)?;
+        let (model, identity) = StitchedModel::from_packs(base.clone(), packs, &options)?;
+        recipe.map_or(Ok(()), |(recipe, _)| recipe.check_base(&identity))?;
+        Ok((model, identity))
+    }
+
+    /// Opens the packs, or finds those of the recipe, and reads the words.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a word that means nothing; as the packs give them; with a recipe, as [`Recipe::find_packs`].
+    pub fn find(&self, workers: &Workers) -> Result<Found> {
         let at_hand = self.packs.iter().map(|(pack, weight)| Ok((pack.get().open()?.verify_as_read(), *weight)));
         let at_hand = at_hand.collect::<Result<Vec<_>>>()?;
         let base_check: BaseCheck = self.base_check.parse()?;
@@ -73,8 +83,7 @@ impl Merge {
             };
             let packs = at_hand.into_iter().map(|(pack, weight)| (pack, weight.unwrap_or(1.0))).collect();
             let options = OpenOptions { merge, base_check, workers: workers.clone() };
-            let (model, identity) = StitchedModel::from_packs(base.clone(), packs, &options)?;
-            return Ok(Merged { model, identity, recipe: None });
+            return Ok(Found { packs, options, recipe: None });
         };
         let recipe = Recipe::parse(json.as_bytes())?;
         let beside = file.as_deref().and_then(Path::parent);
@@ -83,9 +92,7 @@ impl Merge {
         // A recipe is a promise about the whole model.
         let base_check = if base_check == BaseCheck::Touched { BaseCheck::Full } else { base_check };
         let options = OpenOptions { merge: recipe.merge_options()?, base_check, workers: workers.clone() };
-        let (model, identity) = StitchedModel::from_packs(base.clone(), packs, &options)?;
-        recipe.check_base(&identity)?;
-        Ok(Merged { model, identity, recipe: Some((recipe, file.clone())) })
+        Ok(Found { packs, options, recipe: Some((recipe, file.clone())) })
     }
 }
 

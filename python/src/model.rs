@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use stitchpack::checkpoint::refuse_input;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::{Applied, ApplyOptions, Error, ExportOptions, FoldOptions, Recipe, Result, StitchedModel};
+use stitchpack::{Error, ExportOptions, FoldOptions, Result, StitchedModel};
 
 use crate::base::Base;
 use crate::buffer::Buffer;
@@ -16,7 +15,7 @@ use crate::call::Call;
 use crate::create;
 use crate::error::raise;
 use crate::memory::Pages;
-use crate::merge::{Merge, Merged};
+use crate::merge::Merge;
 use crate::read;
 
 /// A base with packs on it. Nothing is decoded before it is asked for; any thread may ask.
@@ -24,7 +23,6 @@ use crate::read;
 pub struct Model {
     stitched: Arc<StitchedModel<'static>>,
     identity: BaseIdentity,
-    recipe: Option<(Recipe, Option<PathBuf>)>,
     /// Bytes of all tensors.
     nbytes: usize,
 }
@@ -35,9 +33,9 @@ impl Model {
     fn new(py: Python<'_>, base: &Base, merge: Merge, call: Call) -> PyResult<Self> {
         let base = base.checkpoint.clone();
         call.run(py, |workers| {
-            let Merged { model, identity, recipe } = merge.onto(&base, workers)?;
+            let (model, identity) = merge.onto(&base, workers)?;
             let nbytes = model.tensors().map(|t| t.byte_len() as usize).sum();
-            Ok(Model { stitched: Arc::new(model), identity, recipe, nbytes })
+            Ok(Model { stitched: Arc::new(model), identity, nbytes })
         })
     }
 
@@ -73,48 +71,6 @@ impl Model {
     /// The bytes `start..end` of a tensor.
     fn read_range(&self, py: Python<'_>, name: &str, start: u64, end: u64) -> PyResult<Buffer> {
         read::range(py, &self.stitched, name, start..end)
-    }
-
-    /// Writes the model to a file or folder.
-    #[pyo3(signature = (out, check, expect, force, call))]
-    fn apply<'py>(
-        &self,
-        py: Python<'py>,
-        out: PathBuf,
-        check: bool,
-        expect: Option<&str>,
-        force: bool,
-        call: Call,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let applied = call.run(py, |workers| {
-            let recipe = self.recipe.as_ref().and_then(|(_, file)| file.as_deref());
-            refuse_input(&out, recipe.into_iter())?;
-            let options = ApplyOptions { force, check, expect: self.expected(expect)?, workers: workers.clone() };
-            stitchpack::apply(&self.stitched, &self.identity, &out, &options)
-        })?;
-        report(py, &applied)
-    }
-
-    /// Computes the model's digest, and writes the recipe where one is asked for.
-    #[pyo3(signature = (out, expect, force, call))]
-    fn lock<'py>(
-        &self,
-        py: Python<'py>,
-        out: Option<PathBuf>,
-        expect: Option<&str>,
-        force: bool,
-        call: Call,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let locked = call.run(py, |workers| {
-            let expect = self.expected(expect)?;
-            let options = ApplyOptions { expect, workers: workers.clone(), ..ApplyOptions::default() };
-            let locked = stitchpack::lock(&self.stitched, &self.identity, &options)?;
-            if let Some(out) = &out {
-                stitchpack::apply::write_recipe(&self.stitched, &locked.recipe, out, force)?;
-            }
-            Ok(locked)
-        })?;
-        report(py, &locked)
     }
 
     /// Makes one pack of all that lies on the base.
@@ -162,29 +118,7 @@ impl Model {
     }
 }
 
-impl Model {
-    /// The digest that the result must have: the caller's and the recipe's, which are one.
-    fn expected(&self, said: Option<&str>) -> Result<Option<Digest>> {
-        let said = said.map(digest).transpose()?;
-        let recorded = self.recipe.as_ref().and_then(|(recipe, _)| recipe.result_digest());
-        match (said, recorded) {
-            (Some(a), Some(b)) if a != b => Err(Error::InvalidInput(format!("the recipe leads to {b}, not to {a}"))),
-            _ => Ok(said.or(recorded)),
-        }
-    }
-}
-
 /// Reads 64 hex digits.
 pub fn digest(text: &str) -> Result<Digest> {
     Digest::from_hex(text).ok_or_else(|| Error::InvalidInput(format!("\"{text}\" is not a digest of 64 hex digits")))
-}
-
-fn report<'py>(py: Python<'py>, applied: &Applied) -> PyResult<Bound<'py, PyDict>> {
-    let recipe = applied.recipe.to_json().map_err(|e| raise(py, &e))?;
-    let fields = PyDict::new(py);
-    fields.set_item("recipe", String::from_utf8_lossy(&recipe))?;
-    fields.set_item("nbytes", applied.bytes)?;
-    fields.set_item("touched", applied.touched)?;
-    fields.set_item("checked", applied.checked)?;
-    Ok(fields)
 }

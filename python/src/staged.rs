@@ -37,8 +37,8 @@ impl Staged {
     fn new(py: Python<'_>, base: &Base, merge: Merge, call: Call) -> PyResult<Self> {
         let base = base.checkpoint.clone();
         call.run(py, |workers| {
-            let merged = merge.onto(&base, workers)?;
-            Ok(Staged { held: Held::try_new(base, |base| Set::of(base, &merged.model, workers))? })
+            let (model, _) = merge.onto(&base, workers)?;
+            Ok(Staged { held: Held::try_new(base, |base| Set::of(base, &model, workers))? })
         })
     }
 

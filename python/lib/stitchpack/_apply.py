@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, Optional
 
+from . import _native
 from ._merge import BaseLike, Packs, PathLike, Progress, base_of, call_of, merge_of, some
-from ._native import Model
 from ._recipe import Recipe
 from .errors import InvalidInput
 
@@ -56,8 +56,8 @@ def apply(
     if out is None:
         raise InvalidInput("apply writes a model; say where (out)")
     path, call = os.fspath(out), call_of(threads, progress)
-    model = Model(base_of(base, mmap), some(merge_of(packs, **merge)), call)
-    return _applied(path, model.apply(path, check, expect, force, call), None)
+    done = _native.apply(base_of(base, mmap), some(merge_of(packs, **merge)), path, check, expect, force, call)
+    return _applied(path, done, None)
 
 
 def lock(
@@ -74,8 +74,8 @@ def lock(
 ) -> Applied:
     """Computes what :func:`apply` would write: the recipe, with the digest of the result. Writes nothing but the recipe, to ``out``."""
     path, call = None if out is None else os.fspath(out), call_of(threads, progress)
-    model = Model(base_of(base, mmap), some(merge_of(packs, **merge)), call)
-    return _applied(path, model.lock(path, expect, force, call), path)
+    done = _native.lock(base_of(base, mmap), some(merge_of(packs, **merge)), path, expect, force, call)
+    return _applied(path, done, path)
 
 
 def _applied(path: Optional[str], done: Dict[str, Any], file: Optional[str]) -> Applied:
