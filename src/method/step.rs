@@ -1,6 +1,7 @@
 //! Steps: the signed distance between two bit patterns. spec/numbers.md, "Steps".
 
 use crate::method::float::{load_unit, store_unit};
+use crate::method::wide;
 use crate::model::delta::BlockDelta;
 use crate::model::dtype::Dtype;
 
@@ -40,6 +41,11 @@ pub(crate) fn apply_steps(dtype: Dtype, run: &mut [u8], positions: &[u32], steps
 
 /// The units of a run that differ, and their steps. [STP-1]
 pub(crate) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
+    wide::differences(dtype, from, to)
+}
+
+#[inline(always)]
+pub(super) fn differences_inline(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
     match (dtype.unit_bytes(), dtype.is_float()) {
         (1, true) => differences_of::<1, true>(from, to),
         (2, true) => differences_of::<2, true>(from, to),
@@ -52,6 +58,7 @@ pub(crate) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
     }
 }
 
+#[inline(always)]
 fn differences_of<const BYTES: usize, const FLOAT: bool>(from: &[u8], to: &[u8]) -> BlockDelta {
     /// Bytes compared at once: most runs of them are equal, and comparing is all that happens then.
     const RUN: usize = 64;
@@ -104,6 +111,7 @@ fn append<const BYTES: usize, const FLOAT: bool, const RUN: usize>(
 }
 
 /// [`order`] for a width that the compiler knows.
+#[inline(always)]
 fn order_of<const BYTES: usize, const FLOAT: bool>(bits: u64) -> u64 {
     let sign = 1u64 << (BYTES * 8 - 1);
     // Signs are as good as random: a branch would be guessed wrong half of the time.
@@ -111,6 +119,7 @@ fn order_of<const BYTES: usize, const FLOAT: bool>(bits: u64) -> u64 {
 }
 
 /// [`step`] for a width that the compiler knows.
+#[inline(always)]
 fn step_of<const BYTES: usize, const FLOAT: bool>(from: u64, to: u64) -> u64 {
     let (from, to) = (order_of::<BYTES, FLOAT>(from), order_of::<BYTES, FLOAT>(to));
     to.wrapping_sub(from) & u64::MAX >> (64 - BYTES * 8)

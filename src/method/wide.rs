@@ -8,6 +8,9 @@
 use crate::cpu::is_wide;
 use crate::method::float::Element;
 use crate::method::signs::{Job, SignPart, Target, add_part};
+use crate::method::step::differences_inline;
+use crate::model::delta::BlockDelta;
+use crate::model::dtype::Dtype;
 
 /// [`add_part`].
 pub(super) fn add_to_run<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
@@ -21,6 +24,20 @@ pub(super) fn add_to_run<E: Element>(target: &mut Target, part: &mut SignPart<'_
         return unsafe { wide::<E>(target, part, job) };
     }
     add_part::<E, false>(target, part, job);
+}
+
+/// [`differences`](crate::method::step::differences).
+pub(super) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
+            differences_inline(dtype, from, to)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(dtype, from, to) };
+    }
+    differences_inline(dtype, from, to)
 }
 
 /// The lowest bits of `bits`, one for each bit that is set in `places`, in order.
