@@ -184,7 +184,8 @@ impl fmt::Display for Error {
                     "result" => "the model is another than the one that was recorded or given",
                     _ => "the bytes were damaged or changed, fetch them again",
                 };
-                write!(f, "{place}: digest is {}, must be {}; {what}", Short(found), Short(expected))
+                let digits = if found[..SHORT] == expected[..SHORT] { expected.len() } else { SHORT };
+                write!(f, "{place}: digest is {}, must be {}; {what}", Digits(found, digits), Digits(expected, digits))
             }
             Error::BaseMismatch(m) => m.fmt(f),
             Error::LimitExceeded { limit, asked, allowed } => {
@@ -228,13 +229,16 @@ impl std::error::Error for Error {
     }
 }
 
-/// The first 16 hex digits of a digest: enough to tell two apart in a message.
-struct Short<'a>(&'a [u8; 32]);
+/// Bytes of a digest that tell two apart in a message, unless they begin alike.
+const SHORT: usize = 8;
 
-impl fmt::Display for Short<'_> {
+/// The first bytes of a digest, in hex.
+struct Digits<'a>(&'a [u8; 32], usize);
+
+impl fmt::Display for Digits<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(8).try_for_each(|b| write!(f, "{b:02x}"))?;
-        f.write_str("…")
+        self.0.iter().take(self.1).try_for_each(|b| write!(f, "{b:02x}"))?;
+        if self.1 < self.0.len() { f.write_str("…") } else { Ok(()) }
     }
 }
 

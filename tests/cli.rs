@@ -232,6 +232,9 @@ fn a_pack_under_anothers_name_is_not_taken_for_it() {
     let ran = lab.run(&format!("verify exact.stitch --expect-id {id}")).ok();
     assert!(ran.stdout.contains(&id) && ran.stderr.contains("proved      identity"), "{}{}", ran.stdout, ran.stderr);
     lab.run(&format!("verify lossy.stitch --expect-id {id}")).fails_with(4, &["pack id", &id[..16]]);
+    // Digests that begin alike are named whole.
+    let other = format!("{}{}", &id[..63], if id.ends_with('0') { '1' } else { '0' });
+    lab.run(&format!("verify exact.stitch --expect-id {other}")).fails_with(4, &[&id, &other]);
     lab.run("verify exact.stitch --expect-id abc").fails_with(2, &["64"]);
     lab.run(&format!("verify exact.stitch --expect-id {}", "g".repeat(64))).fails(2);
     lab.run(&format!("verify exact.stitch lossy.stitch --expect-id {id}")).fails(2);

@@ -562,5 +562,6 @@ fn a_command_of_the_users_measures_candidates() {
     eval("echo nothing #", "--force").fails_with(6, &["must be a number"]);
     eval("sh score", "").fails_with(6, &["exists"]);
     eval("sh score", "--keep 0 --force").fails_with(2, &["share"]);
+    eval("sh score", "--keep 200% --force").fails_with(2, &["--keep \"200%\""]);
     lab.run(&format!("{CREATE} -o q.stitch --keep 50%")).refused_by_parser(&["--eval"]);
 }

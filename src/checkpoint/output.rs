@@ -33,8 +33,10 @@ impl OutputFile {
     pub fn create(target: &Path, force: bool) -> Result<Self> {
         let parent = parent_of(target);
         refuse_existing(target, force)?;
-        if force && target.is_dir() {
-            return Err(Error::Refused(format!("{}: is a folder, must be a file", Escaped(&target.to_string_lossy()))));
+        // A device would become a file: /dev/null for everyone.
+        if let Some(kind) = std::fs::metadata(target).ok().map(|m| m.file_type()).filter(|kind| !kind.is_file()) {
+            let what = if kind.is_dir() { "is a folder, must be a file" } else { "is not a regular file" };
+            return Err(Error::Refused(format!("{}: {what}", Escaped(&target.to_string_lossy()))));
         }
         remove_leftovers(&parent);
         let mode = Mode::from_raw_mode(0o666);

@@ -40,7 +40,10 @@ impl Eval {
     ) -> Result<Found> {
         let command = self.command.as_deref().unwrap_or_default();
         let share = self.keep.as_deref().unwrap_or("95%");
-        let (numerator, denominator) = share.parse::<Density>()?.fraction();
+        let share: Density = share.parse().map_err(|_| {
+            Error::InvalidInput(format!("--keep \"{share}\" is not a share from 0 to 1 such as 0.95 or 95%"))
+        })?;
+        let (numerator, denominator) = share.fraction();
         let share = numerator as f64 / denominator as f64;
         smallest(base, fine_tuned, out, options, share, &mut |path| {
             let score = measure(command, path)?;
