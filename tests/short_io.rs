@@ -7,7 +7,7 @@ mod support;
 
 use std::io::{self, Cursor, Read};
 
-use stitchpack::{Error, Limits, OpenedPack};
+use stitchpack::{Limits, OpenedPack};
 use support::{Lab, Rng};
 
 /// Gives at most `most(i)` bytes at its i-th call, and sometimes none because a signal came.
@@ -81,9 +81,15 @@ fn a_stream_longer_than_allowed_is_not_read_to_its_end() {
     assert!(OpenedPack::from_stream(drip(pack, false, |_| 9), len, &Limits::default()).is_ok());
     let error = OpenedPack::from_stream(drip(pack, false, |_| 9), len - 1, &Limits::default()).unwrap_err();
     assert_eq!(error.exit_code(), 6, "{error}");
-    let endless = io::repeat(0x89);
-    let error = OpenedPack::from_stream(endless, 1 << 16, &Limits::default()).unwrap_err();
-    assert!(matches!(error, Error::LimitExceeded { asked, .. } if asked == (1 << 16) + 1), "{error}");
+    let error = OpenedPack::from_stream(io::repeat(0x89), len, &Limits::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    // What follows a pack is seen, and no more of it is read than that takes.
+    let mut endless = io::Cursor::new(pack).chain(io::repeat(0));
+    let error = OpenedPack::from_stream(endless.by_ref().take(1 << 20), 1 << 20, &Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("HDR-7"), "{error}");
+    let mut counted = io::Cursor::new([pack.as_slice(), &[0; 9000]].concat());
+    OpenedPack::from_stream(&mut counted, 1 << 20, &Limits::default()).unwrap_err();
+    assert_eq!(counted.position(), (len + 1).max(4096));
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub const MAGIC: [u8; 8] = *b"\x89STP\r\n\x1a\n";
 pub const HEADER_LEN: usize = 104;
 
 /// Largest header of any version that this reader hashes. [HDR-3]
-const HEADER_LEN_MAX: u32 = 4096;
+pub(crate) const HEADER_LEN_MAX: u32 = 4096;
 
 /// The format version that this crate writes: (major, minor).
 pub const VERSION: (u16, u16) = (1, 0);
@@ -84,6 +84,14 @@ impl Header {
             return Err(too_short(file_len));
         }
         Ok(len as usize)
+    }
+
+    /// The length of the whole file that the header at the start of a stream declares; none where it is no header that this reader
+    /// would accept.
+    pub(crate) fn declared_len(start: &[u8]) -> Option<u64> {
+        let header = start.get(..HEADER_LEN)?;
+        let declared = u64::from_le_bytes(header.get(56..64)?.try_into().ok()?);
+        Some(Self::decode(header, declared).ok()?.file_len)
     }
 
     /// Reads a header from all of `bytes`: its digest first, then the version, then the rest.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::header::{HEADER_LEN_MAX, Header};
+use crate::limits::Limits;
 
 /// Bytes that can be read by range into memory of our own.
 #[derive(Debug)]
@@ -25,12 +27,20 @@ impl Source {
         Ok(Source::File { file, path: path.to_owned(), len })
     }
 
-    /// Reads a stream to its end, at most `limit` bytes.
-    pub fn from_stream(stream: impl Read, limit: u64) -> Result<Self> {
+    /// Reads a stream to its end, which is where its header says, at most `limit` bytes from its start. Of a stream without a header
+    /// no more is read than a header has.
+    pub fn from_stream(mut stream: impl Read, limit: u64) -> Result<Self> {
         let mut bytes = Vec::new();
-        let read = stream.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|e| Error::io(Path::new("-"), e))?;
-        crate::limits::Limits::check("size of a pack from a stream in bytes", bytes.len() as u64, limit)?;
+        let mut read = |bytes: &mut Vec<u8>, most: u64| {
+            let part = stream.by_ref().take(most.saturating_sub(bytes.len() as u64));
+            { part }.read_to_end(bytes).map_err(|e| Error::io(Path::new("-"), e))
+        };
+        read(&mut bytes, HEADER_LEN_MAX.into())?;
+        if let Some(declared) = Header::declared_len(&bytes) {
+            Limits::check("size of a pack from a stream in bytes", declared, limit)?;
+            // One more shows that something follows.
+            read(&mut bytes, declared.saturating_add(1))?;
+        }
         Ok(Source::Memory(bytes.into()))
     }
 
