@@ -7,7 +7,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -258,6 +258,17 @@ fn an_output_that_exists_stays_unless_force_is_said() {
         assert_eq!(read_model(&lab.path(out)), by_name(&tuned_model(2)));
     }
     assert!(lab.names("out").iter().all(|n| n != "model.safetensors"), "the old folder went as a whole");
+}
+
+#[test]
+fn force_puts_no_file_in_the_place_of_a_socket() {
+    let lab = sharded_lab();
+    let path = lab.path("out.safetensors");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    lab.run("apply base exact.stitch -o out.safetensors").fails_with(6, &["out.safetensors"]);
+    lab.run("apply base exact.stitch -o out.safetensors --force").fails_with(6, &["is not a regular file"]);
+    lab.run("lock base exact.stitch -o out.safetensors --force").fails_with(6, &["is not a regular file"]);
+    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
 }
 
 #[test]
