@@ -658,5 +658,5 @@ fn what_is_cut_out_of_a_long_error_is_whole_words() {
     let (head, tail) = line.split_once(" … ").unwrap();
     assert!(message.strip_prefix(head).is_some_and(|rest| rest.starts_with(' ')), "{line}");
     assert!(message.strip_suffix(tail).is_some_and(|rest| rest.ends_with(' ')), "{line}");
-    assert!(message.ends_with(" that it was made from") && tail.len() > 60, "{line}");
+    assert!(message.ends_with(" needs those before it") && tail.len() > 60, "{line}");
 }

@@ -92,7 +92,7 @@ pub(super) fn resolve(prepared: &Prepared, budget: &Budget, options: &CreateOpti
     let limit = budget.size.of(prepared.fine_tuned.weight_bytes());
     let search = Search { prepared, budget, options, limit };
     let smallest = search.lossy(budget.lossy.values, 1)?;
-    let changed = smallest.changed;
+    let (changed, mut least) = (smallest.changed, smallest.pack_bytes);
     // Every step has a sign, which nothing predicts: the exact pack cannot be smaller than a bit for each.
     if changed / 8 <= limit || budget.require_exact {
         let exact = CreateOptions { method: Method::Exact, ..options.clone() };
@@ -100,6 +100,7 @@ pub(super) fn resolve(prepared: &Prepared, budget: &Budget, options: &CreateOpti
         if size <= limit {
             return Ok(exact);
         }
+        least = least.min(size);
         if budget.require_exact {
             let detail =
                 format!("the exact pack has {size} bytes, the budget is {limit}; allow it more, or a lossy one");
@@ -107,7 +108,6 @@ pub(super) fn resolve(prepared: &Prepared, budget: &Budget, options: &CreateOpti
         }
     }
     if smallest.pack_bytes > limit {
-        let least = smallest.pack_bytes;
         return Err(Error::Refused(format!(
             "no pack of these checkpoints is smaller than {least} bytes, the budget is {limit}"
         )));

@@ -85,7 +85,7 @@ fn words(seen: &Seen) -> String {
     }
 }
 
-const REMAKE: &str = "make the pack anew with `stitchpack create` from this base and the fine-tuned checkpoint, or get the base that it was made from";
+const REMAKE: &str = "make the pack anew with `stitchpack create` from this base and the fine-tuned checkpoint, or get the base that it was made from; one made `--after` others needs those before it";
 
 /// The likeliest explanation, and what to do.
 fn explain(rows: &[(&str, Seen)], whole: Option<Digest>) -> (String, &'static str) {
@@ -111,7 +111,7 @@ fn explain(rows: &[(&str, Seen)], whole: Option<Digest>) -> (String, &'static st
         let digest = whole.map_or(String::new(), |d| format!(" (its digest is {d})"));
         (
             format!(
-                "every tensor that the pack touches is right, but another tensor of the checkpoint differs{digest}"
+                "every tensor that the pack touches is right, but the rest of the checkpoint is not: a tensor differs, is missing or is one too many{digest}"
             ),
             "`--base-check touched` accepts that; otherwise get the base that the pack was made from",
         )
