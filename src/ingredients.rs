@@ -26,7 +26,8 @@ impl Recipe {
     ///
     /// # Errors
     /// `InvalidInput` for a pack with another weight than the recipe's and for one that is at hand twice; `Refused` for a pack that the recipe lacks, and for one
-    /// of the recipe's that is nowhere; `Malformed` for a gain for a tensor that its pack does not have.
+    /// of the recipe's that is nowhere; `Malformed` for a gain for a tensor that its pack does not have;
+    /// as [`OpenedPack::open`] for a file of the recorded name that is no pack.
     pub fn find_packs(&self, at_hand: Vec<AtHand>, folders: &[&Path]) -> Result<Vec<(VerifiedPack, f32)>> {
         let mut rest = at_hand;
         let mut found = Vec::with_capacity(self.packs.len());
@@ -73,11 +74,20 @@ fn name(pack: &VerifiedPack) -> String {
 fn look_for(pack: &RecipePack, folders: &[&Path]) -> Result<VerifiedPack> {
     // Only the last part: a recipe does not say where to look.
     let file = Path::new(&pack.file).file_name().unwrap_or_default();
-    let places = folders.iter().map(|folder| folder.join(file)).filter(|path| path.is_file());
-    let mut opened = places.filter_map(|path| OpenedPack::open(path).ok());
-    let found = opened.find(|opened| opened.id().to_string() == pack.id);
-    found.map(OpenedPack::verify_as_read).ok_or_else(|| {
+    let mut other = None;
+    for path in folders.iter().map(|folder| folder.join(file)).filter(|path| path.is_file()) {
+        match OpenedPack::open(&path) {
+            Ok(opened) if opened.id().to_string() == pack.id => return Ok(opened.verify_as_read()),
+            Ok(opened) => {
+                let path = Escaped(&path.to_string_lossy()).to_string();
+                let why = format!("{path} is pack {}, the recipe's is {}; name its file", opened.id(), pack.id);
+                other.get_or_insert(Error::Refused(why));
+            }
+            Err(e) => drop(other.get_or_insert(e)),
+        }
+    }
+    Err(other.unwrap_or_else(|| {
         let file = Escaped(&pack.file);
         Error::Refused(format!("pack {} ({file}) of the recipe is not at hand; name its file", pack.id))
-    })
+    }))
 }

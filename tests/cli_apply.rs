@@ -298,6 +298,11 @@ fn a_chain_and_its_fold_give_what_was_trained_last() {
     lab.run("apply base.safetensors next.stitch -o no.safetensors").fails_with(5, &["not the base of the pack"]);
     lab.run("apply base.safetensors next.stitch p-exact.stitch@0.5 --overlap sum -o no.safetensors")
         .fails_with(5, &["nor was it made after the other packs"]);
+    lab.run("verify next.stitch p-exact.stitch --base base.safetensors --result q.safetensors").ok();
+    lab.run("verify next.stitch p-exact.stitch --base base.safetensors --result p.safetensors")
+        .fails_with(4, &["result"]);
+    lab.run("verify next.stitch --base base.safetensors").fails_with(5, &["not the base of the pack", "--after"]);
+    lab.run("verify p-exact.stitch --base q.safetensors").fails_with(5, &["not the base of the pack"]);
     lab.run("lock base.safetensors p-exact.stitch next.stitch").ok();
     lab.run("apply base.safetensors --recipe stitch.json -o again.safetensors").ok();
     assert_eq!(lab.read("again.safetensors"), lab.read("q.safetensors"));
@@ -307,6 +312,19 @@ fn a_chain_and_its_fold_give_what_was_trained_last() {
     lab.run("apply base.safetensors both.stitch -o folded.safetensors --check").ok();
     assert_eq!(lab.read("folded.safetensors"), lab.read("q.safetensors"));
     lab.run("fold base.safetensors p-exact.stitch next.stitch -o both.stitch").fails_with(6, &["exists"]);
+}
+
+#[test]
+fn a_recipe_says_which_pack_it_found_in_another_ones_place() {
+    let lab = small_lab();
+    lab.run("lock base.safetensors p.stitch").ok();
+    std::fs::copy(lab.path("q.stitch"), lab.path("p.stitch")).unwrap();
+    lab.run("apply base.safetensors --recipe stitch.json -o no.safetensors")
+        .fails_with(6, &["p.stitch is pack", "the recipe's is"]);
+    std::fs::write(lab.path("p.stitch"), "no pack").unwrap();
+    lab.run("apply base.safetensors --recipe stitch.json -o no.safetensors").fails_with(3, &["p.stitch"]);
+    std::fs::remove_file(lab.path("p.stitch")).unwrap();
+    lab.run("apply base.safetensors --recipe stitch.json -o no.safetensors").fails_with(6, &["is not at hand"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
+use stitchpack::model::source::TensorSource;
 use stitchpack::{Checkpoint, Error, Layer, MergeOptions, Result, StitchedModel, VerifiedPack};
 
 use super::say::{Say, names};
@@ -42,7 +43,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> std::result::Result<(), Fa
         found.push(super::open_pack(path).and_then(|pack| is_expected(pack.verify()?, expected)));
     }
     let on = match &args.base {
-        Some(path) if found.iter().any(Result::is_ok) => Some(on_base(path, check, &mut found, global)?),
+        Some(path) if found.iter().any(Result::is_ok) => Some(on_base(path, check, &args.packs, &mut found, global)?),
         _ => None,
     };
     let mut undecoded = 0;
@@ -129,31 +130,75 @@ fn report_failures(args: &Args, found: Vec<Result<VerifiedPack>>, say: &Say) -> 
     Failures(errors)
 }
 
-/// Opens a base, and checks each pack against it: whether it is the pack's, and what is decoded only with it.
+/// Opens a base, and checks each pack against it, or against what packs before it make of it: whether it is the pack's, and what is
+/// decoded only with it.
 fn on_base(
     path: &Path,
     check: BaseCheck,
+    paths: &[PathBuf],
     found: &mut [Result<VerifiedPack>],
     global: &Global,
 ) -> Result<(Checkpoint, BaseIdentity)> {
     let base = global.checkpoint(path)?;
+    let mut bases = found.iter().flatten().map(|pack| pack.manifest().base);
+    let first = bases.next();
+    let check = match check {
+        // How packs follow each other shows only in the digest of the whole.
+        BaseCheck::Touched if bases.any(|other| Some(other) != first) => BaseCheck::Full,
+        check => check,
+    };
     let touched = |name: &str| found.iter().flatten().any(|pack| pack.touches(name));
     let identity = base.identity_with(check, &touched, &global.workers())?;
-    for slot in found.iter_mut() {
-        let Ok(pack) = slot else { continue };
-        if let Err(e) = is_of(pack, &base, &identity) {
-            *slot = Err(e);
+    let (mut below, mut here): (Option<StitchedModel>, _) = (None, identity.clone());
+    let mut rest: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_ok()).collect();
+    loop {
+        let is_here = |i: &usize| found[*i].as_ref().is_ok_and(|pack| pack.check_base(&here).is_ok());
+        let (fitting, others): (Vec<usize>, Vec<usize>) = rest.into_iter().partition(is_here);
+        for i in &fitting {
+            let ground: &dyn TensorSource = below.as_ref().map_or(&base, |model| model);
+            decode(&mut found[*i], &here, ground);
         }
+        rest = others;
+        let next = match fitting.is_empty() || rest.is_empty() {
+            true => None,
+            false => link(&base, below.take(), &here, fitting.iter().map(|i| paths[*i].as_path())).ok(),
+        };
+        let Some(next) = next else { break };
+        here = next.identity(&identity, &global.workers())?;
+        below = Some(next);
     }
+    // What is left fits nowhere, and is told how it differs from the base.
+    rest.into_iter().for_each(|i| decode(&mut found[i], &identity, &base));
     Ok((base, identity))
 }
 
-fn is_of(pack: &VerifiedPack, base: &Checkpoint, identity: &BaseIdentity) -> Result<()> {
-    pack.check_base(identity)?;
-    if pack.needs_base()? {
-        pack.check_content(Some(base))?;
+/// Checks a pack against what it lies on.
+fn decode(slot: &mut Result<VerifiedPack>, identity: &BaseIdentity, ground: &dyn TensorSource) {
+    let checked = |pack: &VerifiedPack| {
+        pack.check_base(identity)?;
+        if pack.needs_base()? {
+            pack.check_content(Some(ground))?;
+        }
+        Ok(())
+    };
+    if let Some(e) = slot.as_ref().ok().and_then(|pack| checked(pack).err()) {
+        *slot = Err(e);
     }
-    Ok(())
+}
+
+/// Puts packs, which are opened once more, on what they lie on.
+fn link<'b, 'p>(
+    base: &'b Checkpoint,
+    below: Option<StitchedModel<'b>>,
+    here: &BaseIdentity,
+    paths: impl Iterator<Item = &'p Path>,
+) -> Result<StitchedModel<'b>> {
+    let layer = |path| Ok(Layer { pack: super::open_pack(path)?.verify_as_read().bind(here)?, weight: 1.0 });
+    let layers = paths.map(layer).collect::<Result<Vec<_>>>()?;
+    match below {
+        Some(below) => below.then(layers, &MergeOptions::default()),
+        None => StitchedModel::new(base, layers, &MergeOptions::default()),
+    }
 }
 
 /// Compares a model with what packs make of a base.
@@ -164,10 +209,9 @@ fn check_outcome(
     outcome: &Checkpoint,
     global: &Global,
 ) -> Result<String> {
-    let bind = |pack: VerifiedPack| Ok(Layer { pack: pack.bind(identity)?, weight: 1.0 });
-    let layers = packs.into_iter().map(bind).collect::<Result<Vec<_>>>()?;
-    let model = StitchedModel::new(base, layers, &MergeOptions::default())?;
     let workers = global.workers();
+    let packs = packs.into_iter().map(|pack| (pack, 1.0)).collect();
+    let model = StitchedModel::chain(base, identity, packs, &MergeOptions::default(), &workers)?;
     let expect = outcome.identity(&workers)?.digest();
     let options = stitchpack::ApplyOptions { expect, workers, ..Default::default() };
     stitchpack::lock(&model, identity, &options)?;
