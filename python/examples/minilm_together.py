@@ -5,6 +5,7 @@
 
 DATA and MODELS are as for minilm_calibrate.py. The packs, TASK.stitch, are those to start from, each learned alone. OUT is a
 folder, which gets for each a pack of the same name. What it has already is not made again. Merge them with a lambda of 0.8.
+Needs numpy and ml_dtypes.
 """
 
 import sys
