@@ -140,7 +140,10 @@ impl Recipe {
             return Ok(());
         }
         Err(Error::BaseMismatch(Box::new(BaseMismatch {
-            diagnosis: "the recipe names another base".into(),
+            diagnosis: match (expected, found) {
+                (Some(expected), Some(found)) => format!("the recipe names base {expected}, this one is {found}"),
+                _ => "the recipe names a base, and not all of this one was read".into(),
+            },
             advice: "get the base that the recipe was made with".into(),
             tensors: Vec::new(),
             differing: 0,

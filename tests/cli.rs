@@ -548,6 +548,21 @@ fn an_interrupt_leaves_nothing_and_exits_130() {
 }
 
 #[test]
+fn standard_input_is_one_pack() {
+    let lab = Lab::with_packs();
+    let verify = |args: &[&str], input: &str| {
+        let input = std::fs::File::open(lab.path(input)).unwrap();
+        let done = lab.command().arg("verify").args(args).stdin(input).output().unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    assert_eq!(verify(&["-"], "lossy.stitch").0, Some(0));
+    let (code, said) = verify(&["-", "-"], "lossy.stitch");
+    assert!(code == Some(2) && said.contains("`-` is named twice"), "{said}");
+    let (code, said) = verify(&["-"], "base.safetensors");
+    assert!(code == Some(3) && said.contains("error: -: "), "{said}");
+}
+
+#[test]
 fn an_interrupt_ends_a_wait_for_standard_input() {
     let lab = Lab::new();
     let mut command = lab.command();

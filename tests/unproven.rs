@@ -187,6 +187,6 @@ fn a_recipe_of_another_base_is_found_at_the_end() {
     let wrong = site.checkpoint("wrong", &wrong);
     for (base, recipe) in [(&site.base, &other), (&wrong, &recipe), (&wrong, &other)] {
         let e = lock(base, recipe).unwrap_err();
-        assert_eq!((e.exit_code(), e.to_string().contains("the recipe names another base")), (5, true), "{e}");
+        assert_eq!((e.exit_code(), e.to_string().contains("the recipe names base")), (5, true), "{e}");
     }
 }

@@ -84,6 +84,9 @@ enum Command {
 /// Set when the person asks to stop.
 static CANCELLED: AtomicBool = AtomicBool::new(false);
 
+/// Whether standard input was read.
+static READ: AtomicBool = AtomicBool::new(false);
+
 /// Set while standard input is waited for; nothing has been written then.
 static WAITING: AtomicBool = AtomicBool::new(false);
 
@@ -183,10 +186,16 @@ fn output() -> impl TypedValueParser<Value = std::path::PathBuf> {
 fn open_pack(path: &Path) -> Result<stitchpack::OpenedPack> {
     if path == Path::new("-") {
         let limits = stitchpack::Limits::default();
+        if READ.swap(true, Ordering::Relaxed) {
+            return Err(Error::InvalidInput("`-` is named twice, but standard input can be read once".into()));
+        }
         WAITING.store(true, Ordering::Relaxed);
         let opened = stitchpack::OpenedPack::from_stream(std::io::stdin().lock(), 1 << 30, &limits);
         WAITING.store(false, Ordering::Relaxed);
-        return opened;
+        return opened.map_err(|e| match e {
+            Error::Io { .. } => e,
+            e => Error::InFile { path: path.to_owned(), source: Box::new(e) },
+        });
     }
     stitchpack::OpenedPack::open(path)
 }
