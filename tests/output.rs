@@ -119,7 +119,7 @@ fn a_recipe_makes_nothing_but_its_model() {
     with(&|_| {}).ok();
     fs::remove_dir_all(lab.path("no")).unwrap();
     // Another base, whole or in one weight.
-    lab.run("apply tuned.safetensors --recipe out/stitch.json -o no").fails_with(5, &["another base"]);
+    lab.run("apply tuned.safetensors --recipe out/stitch.json -o no").fails_with(5, &["names base"]);
     let mut other = base_model();
     other[3].data[0] ^= 1;
     lab.model("other.safetensors", &other);
@@ -131,7 +131,7 @@ fn a_recipe_makes_nothing_but_its_model() {
         .fails_with(6, &["not in the recipe", "exact.stitch"]);
     lab.run("apply base lossy.stitch exact.stitch --recipe out/stitch.json -o no").fails(6);
     let zeros = "0".repeat(64);
-    with(&|r| r["packs"][0]["id"] = json!(zeros)).fails_with(6, &["not at hand"]);
+    with(&|r| r["packs"][0]["id"] = json!(zeros)).fails_with(6, &["the recipe's is 0000"]);
     with(&|r| r["result"] = json!(zeros)).fails_with(4, &["result"]);
     with(&|r| r["base"] = json!(zeros)).fails(5);
     with(&|r| r["packs"][0]["weight"] = json!(0.6)).fails_with(4, &["result"]);
