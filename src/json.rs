@@ -1,12 +1,14 @@
 //! JSON objects that are objects, and have each name once: what serde derives for a struct would take an array of its fields as
 //! well, and of a map the last of equal names, and two readers would see two files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+use crate::error::Escaped;
 
 /// A value that stands as a JSON object.
 pub(crate) struct Object<T>(pub T);
@@ -36,31 +38,46 @@ pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
     Ok(Vec::<Object<T>>::deserialize(deserializer)?.into_iter().map(|object| object.0).collect())
 }
 
-/// An object with names of any kind, at least one, each once.
+/// The members of an object with names of any kind, in the order of the text, each name once.
+pub(crate) struct Members<T>(pub Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Each<T> {
+            type Value = Members<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut out, mut seen) = (Vec::new(), HashSet::new());
+                while let Some((name, value)) = map.next_entry::<String, T>()? {
+                    if !seen.insert(name.clone()) {
+                        return Err(A::Error::custom(format!("the name \"{}\" stands twice", Escaped(&name))));
+                    }
+                    out.push((name, value));
+                }
+                Ok(Members(out))
+            }
+        }
+
+        deserializer.deserialize_map(Each(PhantomData))
+    }
+}
+
+/// [`Members`] by name, of which there is at least one.
 pub(crate) fn distinct<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, T>, D::Error> {
-    struct Members<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-        type Value = BTreeMap<String, T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object that is not empty")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut out = BTreeMap::new();
-            while let Some((name, value)) = map.next_entry::<String, T>()? {
-                if out.insert(name, value).is_some() {
-                    return Err(A::Error::custom("a name stands twice"));
-                }
-            }
-            if out.is_empty() { Err(A::Error::invalid_length(0, &self)) } else { Ok(out) }
-        }
+    let Members(all) = Members::deserialize(deserializer)?;
+    if all.is_empty() {
+        Err(D::Error::invalid_length(0, &"an object that is not empty"))
+    } else {
+        Ok(all.into_iter().collect())
     }
-
-    deserializer.deserialize_map(Members(PhantomData))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gradient", &["error"]),
     ("parallel", &["error"]),
     ("cpu", &[]),
-    ("json", &[]),
+    ("json", &["error"]),
     ("model", &["error", "limits"]),
     ("checkpoint", &["error", "limits", "files", "json", "parallel", "model"]),
     ("method", &["error", "parallel", "cpu", "model"]),

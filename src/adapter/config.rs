@@ -1,16 +1,14 @@
 //! `adapter_config.json`: what kind of adapter it is, and the numbers that belong to it. [ADP-1]
 
-use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::error::{Error, Escaped, Result};
 use crate::files::open_regular;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::limits::Limits;
 
 /// Bytes of a configuration.
@@ -39,8 +37,8 @@ struct Raw {
     peft_type: String,
     r: Option<u64>,
     lora_alpha: Option<f64>,
-    rank_pattern: Option<Numbers>,
-    alpha_pattern: Option<Numbers>,
+    rank_pattern: Option<Members<f64>>,
+    alpha_pattern: Option<Members<f64>>,
     use_rslora: Option<bool>,
     fan_in_fan_out: Option<bool>,
     init_lora_weights: Option<Value>,
@@ -173,31 +171,4 @@ fn of_module(numbers: &[(String, f64)], module: &str) -> Option<f64> {
         None => module.strip_suffix(pattern).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
     };
     numbers.iter().find(|(pattern, _)| fits(pattern)).map(|(_, number)| *number)
-}
-
-/// Numbers by name, each name once, in the order of the file.
-struct Numbers(Vec<(String, f64)>);
-
-impl<'de> Deserialize<'de> for Numbers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Numbers;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map from names of modules to numbers")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Numbers, A::Error> {
-                use serde::de::Error as _;
-                let (mut out, mut seen) = (Vec::new(), std::collections::HashSet::new());
-                while let Some((key, number)) = map.next_entry::<String, f64>()? {
-                    if !seen.insert(key.clone()) {
-                        return Err(A::Error::custom(format!("the name \"{}\" stands twice", Escaped(&key))));
-                    }
-                    out.push((key, number));
-                }
-                Ok(Numbers(out))
-            }
-        }
-        deserializer.deserialize_map(V)
-    }
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::checkpoint::header::UniqueMap;
 use crate::error::{Error, Escaped, Result};
 use crate::files::read_regular;
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::model::filename::{is_foreign_weight, is_plain, is_safetensors};
 
 /// The file that says which shard holds which tensor.
@@ -29,7 +28,7 @@ pub(crate) struct Folder {
 
 #[derive(Deserialize)]
 struct Index {
-    weight_map: UniqueMap,
+    weight_map: Members<String>,
 }
 
 impl Folder {

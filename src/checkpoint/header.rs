@@ -11,7 +11,7 @@ use serde::de::value::StringDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::error::{Error, Escaped, Result};
-use crate::json::Object;
+use crate::json::{Members, Object};
 use crate::limits::Limits;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
@@ -155,7 +155,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
                 if metadata.is_some() {
                     return Err(twice(&name));
                 }
-                metadata = Some(map.next_value::<UniqueMap>()?.0);
+                metadata = Some(map.next_value::<Members<String>>()?.0.into_iter().collect());
                 continue;
             }
             if entries.len() as u64 >= self.limits.tensors {
@@ -168,31 +168,5 @@ impl<'de> Visitor<'de> for Entries<'_> {
             return Err(twice(name));
         }
         Ok((metadata, entries))
-    }
-}
-
-/// Text by key, each key once.
-pub(crate) struct UniqueMap(pub HashMap<String, String>);
-
-impl<'de> serde::Deserialize<'de> for UniqueMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = UniqueMap;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map from text to text")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<UniqueMap, A::Error> {
-                use serde::de::Error as _;
-                let mut out = HashMap::new();
-                while let Some((key, value)) = map.next_entry::<String, String>()? {
-                    if out.insert(key.clone(), value).is_some() {
-                        return Err(A::Error::custom(format!("the key \"{}\" stands twice", Escaped(&key))));
-                    }
-                }
-                Ok(UniqueMap(out))
-            }
-        }
-        deserializer.deserialize_map(V)
     }
 }
