@@ -4,7 +4,6 @@
 //! base, where it was digested on the way, was found to be the packs' own.
 
 mod base;
-mod pieces;
 mod run;
 mod unproven;
 

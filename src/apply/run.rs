@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::apply::base::Base;
-use crate::apply::pieces::Pieces;
 use crate::apply::{Applied, ApplyOptions};
 use crate::checkpoint::digests;
 use crate::checkpoint::plan::Plan;
@@ -15,6 +14,7 @@ use crate::files::copy_range;
 use crate::method::stitch::Met;
 use crate::model::digest::Digest;
 use crate::model::identity::digest_of;
+use crate::model::pieces::Pieces;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
 use crate::recipe::{Recipe, RecipePack};
@@ -22,6 +22,9 @@ use crate::stitched::{Scratch, StitchedModel, Stitchers, TensorStitcher, nonfini
 
 /// log2 of the units of a work item, at least: whole pieces of a digest for every dtype.
 const RUN_LOG2: u8 = 18;
+
+/// Tensors that the base lacks or has in another shape, by name.
+type Carried = BTreeMap<String, TensorInfo>;
 
 /// One run of units of one tensor.
 struct Item {
@@ -52,9 +55,10 @@ pub(super) fn run(
     options: &ApplyOptions,
 ) -> Result<Applied> {
     let workers = &options.workers;
-    let targets = targets(model, base, plan);
+    let carried = model.carried();
+    let targets = targets(model, base, plan, &carried);
     let items = items(&targets, run_log2(model), files.is_empty());
-    let replaced = replaced(model, base, workers)?;
+    let replaced = replaced(base, &carried, workers)?;
     workers.progress().stage("stitching", items.iter().map(|i| item_bytes(&targets, i)).sum());
     for (planned, file) in plan.files.iter().zip(files) {
         file.write_all_at(&planned.head, 0).map_err(|e| Error::io(Path::new(&planned.name), e))?;
@@ -101,9 +105,8 @@ fn run_log2(model: &StitchedModel) -> u8 {
 }
 
 /// Digests of the base's tensors that are wanted and that carried ones replace: nothing else reads them.
-fn replaced<'b>(model: &StitchedModel, base: Base<'b>, workers: &Workers) -> Result<BTreeMap<&'b str, Digest>> {
+fn replaced<'b>(base: Base<'b>, carried: &Carried, workers: &Workers) -> Result<BTreeMap<&'b str, Digest>> {
     let Base::Unread { identity, .. } = base else { return Ok(BTreeMap::new()) };
-    let carried = model.carried();
     let infos: Vec<&TensorInfo> = identity.wanted().filter(|info| carried.contains_key(&info.name)).collect();
     if infos.is_empty() { Ok(BTreeMap::new()) } else { digests(identity.base(), &infos, workers) }
 }
@@ -117,8 +120,7 @@ fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) 
         .is_some_and(|((file, offset), to)| copy_range((file, offset + start), (to, target.offset + start), len))
 }
 
-fn targets<'a>(model: &StitchedModel, base: Base, plan: &'a Plan) -> Vec<Target<'a>> {
-    let carried = model.carried();
+fn targets<'a>(model: &StitchedModel, base: Base, plan: &'a Plan, carried: &Carried) -> Vec<Target<'a>> {
     let mut targets = Vec::new();
     for (file, planned) in plan.files.iter().enumerate() {
         for (info, offset) in &planned.tensors {

@@ -7,6 +7,7 @@ use crate::checkpoint::reader::Checkpoint;
 use crate::error::{Error, Result};
 use crate::model::digest::{Digest, TensorDigester};
 use crate::model::identity::BaseIdentity;
+use crate::model::pieces::Pieces;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
@@ -70,25 +71,18 @@ pub(crate) fn digests<'a>(
         pieces.extend((0..TensorDigester::new(info.byte_len()).pieces()).map(|p| (t, p)));
     }
     workers.progress().stage("checking the base", infos.iter().map(|t| t.byte_len()).sum());
-    let done = workers.for_each(pieces.len(), Vec::new, |values: &mut Vec<(usize, [u8; 32])>, i| {
-        let Some((info, p)) = pieces.get(i).and_then(|(t, p)| infos.get(*t).map(|info| (info, *p))) else {
+    let done = workers.for_each(pieces.len(), Pieces::default, |gathered, i| {
+        let Some((t, info, p)) = pieces.get(i).and_then(|(t, p)| infos.get(*t).map(|info| (*t, info, *p))) else {
             return Ok(());
         };
         let start = p * TensorDigester::PIECE;
         let end = (start + TensorDigester::PIECE).min(info.byte_len());
         let unit = info.dtype.unit_bytes() as u64;
         let bytes = source.units(&info.name, start / unit, (end - start) / unit)?;
-        values.push((i, TensorDigester::new(info.byte_len()).piece(p, &bytes)));
+        gathered.add(t, info, start, &bytes);
         workers.progress().advance(end - start);
         Ok(())
     })?;
-    let mut values: Vec<_> = done.into_iter().flatten().collect();
-    values.sort_unstable_by_key(|(i, _)| *i);
-    let mut values = values.into_iter().map(|(_, value)| value);
-    let digest_of = |info: &TensorInfo, values: &mut dyn Iterator<Item = [u8; 32]>| {
-        let digester = TensorDigester::new(info.byte_len());
-        let own: Vec<_> = values.take(digester.pieces() as usize).collect();
-        digester.finish(&own)
-    };
-    Ok(infos.iter().map(|info| (info.name.as_str(), digest_of(info, &mut values))).collect())
+    let found = Pieces::join(done.into_iter(), infos.iter().copied().enumerate());
+    Ok(infos.iter().map(|info| info.name.as_str()).zip(found).collect())
 }

@@ -6,5 +6,6 @@ pub mod dtype;
 pub(crate) mod filename;
 pub mod identity;
 pub mod mask;
+pub(crate) mod pieces;
 pub mod source;
 pub mod tensor;

@@ -5,7 +5,7 @@ use crate::model::tensor::TensorInfo;
 
 /// Values of pieces, each with the number of its tensor and its own.
 #[derive(Debug, Default)]
-pub(super) struct Pieces(Vec<((usize, u64), [u8; 32])>);
+pub(crate) struct Pieces(Vec<((usize, u64), [u8; 32])>);
 
 impl Pieces {
     /// Digests bytes of a tensor from byte `start`, where a piece begins, to the end of a piece or of the tensor.
