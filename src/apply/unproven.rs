@@ -43,7 +43,7 @@ impl<'a> UnprovenModel<'a> {
         recipe: Option<&'a Recipe>,
         options: &OpenOptions,
     ) -> Result<Self> {
-        let (check, chained) = check_of(&packs, options.base_check);
+        let (check, chained) = check_of(packs.iter().map(|(pack, _)| pack), options.base_check);
         let unread = base.unread_identity(check, &|name| packs.iter().any(|(pack, _)| pack.touches(name)));
         let fits = packs.iter().all(|(pack, _)| pack.fits(&|name| base.tensor(name)));
         if chained || !fits || unread.wanted().next().is_none() {

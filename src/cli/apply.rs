@@ -94,20 +94,6 @@ struct Parts {
     recipe: Option<Recipe>,
 }
 
-/// A base that was read, and how packs are put on it.
-pub(super) struct Ready {
-    pub base: Checkpoint,
-    pub identity: BaseIdentity,
-    merge: MergeOptions,
-}
-
-impl Ready {
-    /// The packs on the base or on each other.
-    pub fn model(&self, packs: Packs, global: &Global) -> Result<StitchedModel<'_>> {
-        StitchedModel::chain(&self.base, &self.identity, packs, &self.merge, &global.workers())
-    }
-}
-
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
     if let Some(recipe) = &args.recipe {
         stitchpack::checkpoint::refuse_input(&args.output, [recipe.as_path()].into_iter())?;
@@ -194,19 +180,10 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
     Ok(())
 }
 
-/// The base, read as far as the packs need it, and the packs.
-pub(super) fn prepare(args: &Merge, global: &Global) -> Result<(Ready, Packs)> {
+/// The packs on the base, which is read as far as they need it, or on each other.
+pub(super) fn model(args: &Merge, global: &Global) -> Result<(StitchedModel<'static>, BaseIdentity)> {
     let Parts { base, packs, options, .. } = parts(args, None, global)?;
-    // How packs follow each other shows only in the digest of the whole.
-    let first = packs.first().map(|(pack, _)| pack.manifest().base);
-    let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
-    let check = match options.base_check {
-        BaseCheck::Touched if chained => BaseCheck::Full,
-        check => check,
-    };
-    let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
-    let identity = base.identity_with(check, &touched, &options.workers)?;
-    Ok((Ready { base, identity, merge: options.merge }, packs))
+    StitchedModel::from_packs(base, packs, &options)
 }
 
 fn parts(args: &Merge, recipe: Option<&Path>, global: &Global) -> Result<Parts> {

@@ -7,7 +7,7 @@ use stitchpack::model::digest::Digest;
 use stitchpack::{Error, Result};
 
 use super::Global;
-use super::apply::{Merge, prepare};
+use super::apply::{Merge, model};
 use super::say::{Say, count, names, size};
 
 /// Write what packs change in a form that other programs read
@@ -52,10 +52,9 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         let path = stitchpack::error::Escaped(&path);
         return Err(Error::InvalidInput(format!("{path}: {format} is one file, whose name must end in .safetensors")));
     }
-    let (ready, packs) = prepare(&args.merge, global)?;
-    let model = ready.model(packs, global)?;
+    let (model, identity) = model(&args.merge, global)?;
     let options = ExportOptions { force: args.force, workers: global.workers(), ..ExportOptions::new(format) };
-    let exported = stitchpack::export(&model, &ready.identity, &args.output, &options)?;
+    let exported = stitchpack::export(&model, &identity, &args.output, &options)?;
     drop(options);
     report(&exported, &args, format, say);
     Ok(())

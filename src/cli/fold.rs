@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use stitchpack::{FoldOptions, Result};
 
 use super::Global;
-use super::apply::{Merge, prepare};
+use super::apply::{Merge, model};
 use super::say::Say;
 
 /// Make one pack of a chain, or of several packs of one base under a rule and weights
@@ -27,8 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
-    let (ready, packs) = prepare(&args.merge, global)?;
-    let model = ready.model(packs, global)?;
+    let (model, _) = model(&args.merge, global)?;
     let options = FoldOptions { force: args.force, effort: args.effort.parse()?, workers: global.workers() };
     let created = stitchpack::fold(&model, &args.output, &options)?;
     drop(options);

@@ -6,6 +6,7 @@ use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
 use stitchpack::model::source::TensorSource;
+use stitchpack::stitched::check_of;
 use stitchpack::{Checkpoint, Error, Layer, MergeOptions, Result, StitchedModel, VerifiedPack};
 
 use super::say::{Say, names};
@@ -140,13 +141,7 @@ fn on_base(
     global: &Global,
 ) -> Result<(Checkpoint, BaseIdentity)> {
     let base = global.checkpoint(path)?;
-    let mut bases = found.iter().flatten().map(|pack| pack.manifest().base);
-    let first = bases.next();
-    let check = match check {
-        // How packs follow each other shows only in the digest of the whole.
-        BaseCheck::Touched if bases.any(|other| Some(other) != first) => BaseCheck::Full,
-        check => check,
-    };
+    let (check, _) = check_of(found.iter().flatten(), check);
     let touched = |name: &str| found.iter().flatten().any(|pack| pack.touches(name));
     let identity = base.identity_with(check, &touched, &global.workers())?;
     let (mut below, mut here): (Option<StitchedModel>, _) = (None, identity.clone());
@@ -154,10 +149,8 @@ fn on_base(
     loop {
         let is_here = |i: &usize| found[*i].as_ref().is_ok_and(|pack| pack.check_base(&here).is_ok());
         let (fitting, others): (Vec<usize>, Vec<usize>) = rest.into_iter().partition(is_here);
-        for i in &fitting {
-            let ground: &dyn TensorSource = below.as_ref().map_or(&base, |model| model);
-            decode(&mut found[*i], &here, ground);
-        }
+        let ground: &dyn TensorSource = below.as_ref().map_or(&base, |model| model);
+        fitting.iter().for_each(|i| check_slot(&mut found[*i], |pack| decode(pack, ground)));
         rest = others;
         let next = match fitting.is_empty() || rest.is_empty() {
             true => None,
@@ -168,20 +161,21 @@ fn on_base(
         below = Some(next);
     }
     // What is left fits nowhere, and is told how it differs from the base.
-    rest.into_iter().for_each(|i| decode(&mut found[i], &identity, &base));
+    rest.into_iter().for_each(|i| check_slot(&mut found[i], |pack| pack.check_base(&identity)));
     Ok((base, identity))
 }
 
-/// Checks a pack against what it lies on.
-fn decode(slot: &mut Result<VerifiedPack>, identity: &BaseIdentity, ground: &dyn TensorSource) {
-    let checked = |pack: &VerifiedPack| {
-        pack.check_base(identity)?;
-        if pack.needs_base()? {
-            pack.check_content(Some(ground))?;
-        }
-        Ok(())
-    };
-    if let Some(e) = slot.as_ref().ok().and_then(|pack| checked(pack).err()) {
+/// Decodes what is decoded only with what the pack lies on.
+fn decode(pack: &VerifiedPack, ground: &dyn TensorSource) -> Result<()> {
+    if pack.needs_base()? {
+        pack.check_content(Some(ground))?;
+    }
+    Ok(())
+}
+
+/// Puts what is wrong with a pack in its place.
+fn check_slot(slot: &mut Result<VerifiedPack>, check: impl Fn(&VerifiedPack) -> Result<()>) {
+    if let Some(e) = slot.as_ref().ok().and_then(|pack| check(pack).err()) {
         *slot = Err(e);
     }
 }

@@ -23,8 +23,7 @@ use crate::pack::BoundPack;
 
 pub use fill::Tensors;
 pub use gain::PackGain;
-pub use open::OpenOptions;
-pub(crate) use open::check_of;
+pub use open::{OpenOptions, check_of};
 pub use options::{GainChoice, MergeOptions};
 pub use reader::{Buffers, TensorReader};
 pub(crate) use stitchers::Stitchers;

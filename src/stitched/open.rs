@@ -52,7 +52,7 @@ impl StitchedModel<'static> {
         options: &OpenOptions,
     ) -> Result<(Self, BaseIdentity)> {
         let base = base.into();
-        let (check, _) = check_of(&packs, options.base_check);
+        let (check, _) = check_of(packs.iter().map(|(pack, _)| pack), options.base_check);
         let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
         let identity = base.identity_with(check, &touched, &options.workers)?;
         let model = Self::chain_on(Held::Owned(base), &identity, packs, &options.merge, &options.workers)?;
@@ -62,9 +62,10 @@ impl StitchedModel<'static> {
 
 /// The check that packs need, and whether some of them lie on the result of others, which shows only in the digest of the
 /// whole.
-pub(crate) fn check_of(packs: &[(VerifiedPack, f32)], check: BaseCheck) -> (BaseCheck, bool) {
-    let first = packs.first().map(|(pack, _)| pack.manifest().base);
-    let chained = packs.iter().any(|(pack, _)| Some(pack.manifest().base) != first);
+pub fn check_of<'p>(packs: impl IntoIterator<Item = &'p VerifiedPack>, check: BaseCheck) -> (BaseCheck, bool) {
+    let mut bases = packs.into_iter().map(|pack| pack.manifest().base);
+    let first = bases.next();
+    let chained = bases.any(|other| Some(other) != first);
     match check {
         BaseCheck::Touched if chained => (BaseCheck::Full, chained),
         check => (check, chained),
