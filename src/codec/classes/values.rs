@@ -49,40 +49,26 @@ pub(crate) fn decode(
         let missing = || Error::malformed("CLS-6", "codes", "are coded by class, but the model has no tables for them");
         tables.push(class.values.as_deref().ok_or_else(missing)?);
     }
-    match split {
-        // Spelled out so that the compiler knows the widths: by far the most codes are of these.
-        Split::Step { bits: 16 } if positions.len() >= MANY => {
-            let mut decoder: Decoder<2> = Decoder::new(bytes)?;
-            out.clear();
-            out.reserve(positions.len());
-            let (pairs, last) = positions.as_chunks::<2>();
-            wide::read_short_steps(&mut decoder, &tables, map, pairs, out)?;
-            read_on(&mut decoder, &tables, map, split, last, out)?;
-            decoder.finish()
-        }
-        Split::Step { bits: 32 } => read(&tables, map, Split::Step { bits: 32 }, positions, bytes, out),
-        other => read(&tables, map, other, positions, bytes, out),
-    }
-}
-
-#[inline(always)]
-fn read(
-    tables: &[&Table],
-    map: &ClassMap,
-    split: Split,
-    positions: &[u32],
-    bytes: &[u8],
-    out: &mut Vec<u64>,
-) -> Result<()> {
     let mut decoder: Decoder<2> = Decoder::new(bytes)?;
     out.clear();
     out.reserve(positions.len());
-    read_on(&mut decoder, tables, map, split, positions, out)?;
+    match split {
+        // Spelled out so that the compiler knows the widths: by far the most codes are of these.
+        Split::Step { bits: 16 } if positions.len() >= MANY => {
+            let (pairs, last) = positions.as_chunks::<2>();
+            wide::read_short_steps(&mut decoder, &tables, map, pairs, out)?;
+            read(&mut decoder, &tables, map, split, last, out)?;
+        }
+        Split::Step { bits: 32 } => {
+            read(&mut decoder, &tables, map, Split::Step { bits: 32 }, positions, out)?;
+        }
+        other => read(&mut decoder, &tables, map, other, positions, out)?,
+    }
     decoder.finish()
 }
 
 #[inline(always)]
-fn read_on(
+fn read(
     decoder: &mut Decoder<2>,
     tables: &[&Table],
     map: &ClassMap,

@@ -136,11 +136,9 @@ impl Table {
     }
 
     /// (start, frequency) of a symbol; frequency 0 where it has no entry.
-    #[inline(always)]
+    #[inline]
     pub fn range_of(&self, symbol: u32) -> (u16, u16) {
-        // A symbol below the first wraps around to where there is no entry.
-        let entry = u64::from(symbol).wrapping_sub(self.first.into()).wrapping_add(1);
-        if entry == 0 { (0, 0) } else { self.ranges.get(entry as usize).copied().unwrap_or((0, 0)) }
+        self.entry(symbol).map_or((0, 0), |entry| self.range(entry))
     }
 
     /// (start, frequency) of an entry; frequency 0 where there is none.
