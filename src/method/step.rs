@@ -63,20 +63,23 @@ fn differences_of<const BYTES: usize, const FLOAT: bool>(from: &[u8], to: &[u8])
     /// Bytes compared at once: most runs of them are equal, and comparing is all that happens then.
     const RUN: usize = 64;
     // Room for all, of which only what is used is ever touched: growing on the way would copy everything more than once.
-    let units = from.len() / BYTES;
-    let mut delta = BlockDelta { positions: Vec::with_capacity(units), codes: Vec::with_capacity(units) };
+    let room = from.len() / BYTES + ROOM;
+    let mut delta = BlockDelta { positions: Vec::with_capacity(room), codes: Vec::with_capacity(room) };
+    let mut n = 0;
     let ((runs, from_rest), (others, to_rest)) = (from.as_chunks::<RUN>(), to.as_chunks::<RUN>());
     for (start, (run, other)) in (0..).step_by(RUN / BYTES).zip(runs.iter().zip(others)) {
         let words = run.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
         let differ = words.clone().map(|(a, b)| u32::from(a != b)).sum::<u32>();
         if differ > 3 {
-            append::<BYTES, FLOAT, RUN>(start, run, other, &mut delta);
+            append::<BYTES, FLOAT, RUN>(start, run, other, &mut delta, &mut n);
         } else if differ > 0 {
             for (start, (a, b)) in (start..).step_by(8 / BYTES).zip(words).filter(|(_, (a, b))| a != b) {
-                append::<BYTES, FLOAT, 8>(start, a, b, &mut delta);
+                append::<BYTES, FLOAT, 8>(start, a, b, &mut delta, &mut n);
             }
         }
     }
+    delta.positions.truncate(n);
+    delta.codes.truncate(n);
     let rest = from_rest.chunks_exact(BYTES).zip(to_rest.chunks_exact(BYTES));
     for (p, (a, b)) in (runs.len() * (RUN / BYTES)..).zip(rest).filter(|(_, (a, b))| a != b) {
         delta.positions.push(p as u32);
@@ -85,29 +88,39 @@ fn differences_of<const BYTES: usize, const FLOAT: bool>(from: &[u8], to: &[u8])
     delta
 }
 
-/// The units of a short run that differ. Whether one does is as good as random where many do, so there is no branch: each is
-/// written, and the place for the next moves on only behind those that count.
+/// Places that are made ready at once.
+const ROOM: usize = 1 << 10;
+
+/// The units of a short run that differ, behind the `n` found before. Whether one does is as good as random where many do, so
+/// there is no branch: each is written, and the place for the next moves on only behind those that count.
 #[inline(always)]
 fn append<const BYTES: usize, const FLOAT: bool, const RUN: usize>(
     start: usize,
     from: &[u8; RUN],
     to: &[u8; RUN],
     delta: &mut BlockDelta,
+    n: &mut usize,
 ) {
-    let (mut positions, mut codes, mut n) = ([0u32; RUN], [0u64; RUN], 0usize);
+    if delta.codes.len() < *n + RUN {
+        delta.positions.resize(*n + ROOM, 0);
+        delta.codes.resize(*n + ROOM, 0);
+    }
+    let positions = delta.positions.get_mut(*n..).and_then(<[u32]>::first_chunk_mut::<RUN>);
+    let codes = delta.codes.get_mut(*n..).and_then(<[u64]>::first_chunk_mut::<RUN>);
+    let (Some(positions), Some(codes)) = (positions, codes) else { return };
     let mut steps = [0u64; RUN];
     let units = from.as_chunks::<BYTES>().0.iter().zip(to.as_chunks::<BYTES>().0);
     for (step, (a, b)) in steps.iter_mut().zip(units) {
         *step = step_of::<BYTES, FLOAT>(load_unit(a), load_unit(b));
     }
+    let mut found = 0usize;
     for (p, step) in (start as u32..).zip(&steps[..RUN / BYTES]) {
         // As many units as bytes at most, and each adds one at most.
-        let slot = n & (RUN - 1);
+        let slot = found & (RUN - 1);
         (positions[slot], codes[slot]) = (p, *step);
-        n += usize::from(*step != 0);
+        found += usize::from(*step != 0);
     }
-    delta.positions.extend_from_slice(positions.get(..n).unwrap_or(&[]));
-    delta.codes.extend_from_slice(codes.get(..n).unwrap_or(&[]));
+    *n += found;
 }
 
 /// [`order`] for a width that the compiler knows.

@@ -29,7 +29,7 @@ use stats::Stats;
 /// Blocks of a tensor that are looked at closely.
 const MOST_SAMPLES: usize = 8;
 /// And of one of which three quarters and more are kept.
-const MOST_DENSE_SAMPLES: usize = 3;
+const MOST_DENSE_SAMPLES: usize = 2;
 /// Fewer kept units than this teach nothing about a tensor.
 const FEWEST: u64 = 256;
 
