@@ -36,6 +36,7 @@ pub(crate) struct SignScratch {
     /// One bit an element: whether several parts keep it.
     several: Vec<u64>,
     listed: Listed,
+    shared: Vec<Shared>,
 }
 
 /// Positions that a few words keep, with room for a word more.
@@ -89,8 +90,29 @@ impl<R> SignPart<'_, R> {
     }
 }
 
-/// What a part brings to an element that others keep too: position, number of the part, whether it is minus.
-pub(super) type Shared = (usize, usize, bool);
+/// What a part brings to an element that others keep too: position (32 bits), number of the part (31), whether it is minus (1):
+/// in one word, whose order is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Shared(u64);
+
+impl Shared {
+    #[inline(always)]
+    fn new(position: usize, number: usize, minus: bool) -> Self {
+        Shared((position as u64) << 32 | (number as u64) << 1 | u64::from(minus))
+    }
+
+    fn position(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+
+    fn number(self) -> usize {
+        (self.0 as u32 >> 1) as usize
+    }
+
+    fn is_minus(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
 
 /// Stitches parts, in the order in which their packs were named, onto the elements `units` of `run`. All that is kept before
 /// them was passed.
@@ -103,24 +125,30 @@ pub(crate) fn stitch_signs<E: Element>(
     met: &mut Met,
 ) {
     find_several(parts, &units, scratch);
-    let mut target = Target { run, scratch, shared: Vec::new(), met };
+    let mut shared = std::mem::take(&mut scratch.shared);
+    shared.clear();
+    let mut target = Target { run, scratch, shared, met };
     for (number, part) in parts.iter_mut().enumerate() {
         let scaled = |d| E::Real::from_f32(lambda).mul(alone(rule, d, part.weight));
         let job = Job { added: part.deltas.map(scaled), units: units.clone(), number };
         wide::add_to_run::<E>(&mut target, part, &job);
     }
     let Target { run, mut shared, met, .. } = target;
-    // Each part's are in order already, which a stable sort makes use of.
-    shared.sort();
-    for element in shared.chunk_by(|a, b| a.0 == b.0) {
-        let Some((position, ..)) = element.first().copied() else { continue };
+    shared.sort_unstable();
+    let (mut deltas, mut weights): (Vec<E::Real>, Vec<f32>) = (Vec::new(), Vec::new());
+    for element in shared.chunk_by(|a, b| a.position() == b.position()) {
+        let Some(position) = element.first().map(|first| first.position()) else { continue };
         met.overlap.get_or_insert(position as u64);
-        let kept = element.iter().filter_map(|(_, number, minus)| Some((parts.get(*number)?, *minus)));
-        let (mut deltas, mut weights): (Vec<E::Real>, Vec<f32>) =
-            kept.map(|(part, minus)| (pick(part.deltas, minus), part.weight)).unzip();
+        deltas.clear();
+        weights.clear();
+        for (part, minus) in element.iter().filter_map(|of| Some((parts.get(of.number())?, of.is_minus()))) {
+            deltas.push(pick(part.deltas, minus));
+            weights.push(part.weight);
+        }
         let f = combine(rule, &mut deltas, &mut weights);
         add_to_element::<E>(run, position, E::Real::from_f32(lambda).mul(f), met);
     }
+    scratch.shared = shared;
 }
 
 /// What parts are added to, and what is noted meanwhile.
@@ -211,14 +239,14 @@ fn words_inside<'a>(mask: &[u64], words: Range<usize>, units: &Range<usize>, out
 /// Adds to the listed elements, one after another.
 #[inline(always)]
 fn add_listed<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
-    let Target { run, scratch: SignScratch { several, listed }, shared, met } = target;
+    let Target { run, scratch: SignScratch { several, listed, .. }, shared, met } = target;
     for chunk in listed.positions.get(..listed.len).unwrap_or_default().chunks(WORD) {
         let minus = part.next_signs();
         part.passed += chunk.len();
         for (i, position) in chunk.iter().enumerate() {
             let (position, minus) = (*position as usize, minus >> i & 1 == 1);
             if several.get(position / WORD).is_some_and(|word| word >> (position % WORD) & 1 == 1) {
-                shared.push((position, job.number, minus));
+                shared.push(Shared::new(position, job.number, minus));
             } else {
                 add_to_element::<E>(run, position, pick(job.added, minus), met);
             }
@@ -250,7 +278,7 @@ fn note(others: u64, minus: u64, start: usize, number: usize, shared: &mut Vec<S
     let mut left = others;
     while left != 0 {
         let at = left.trailing_zeros() as usize;
-        shared.push((start + at, number, minus >> at & 1 == 1));
+        shared.push(Shared::new(start + at, number, minus >> at & 1 == 1));
         left &= left - 1;
     }
 }

@@ -191,7 +191,7 @@ impl TensorStitcher<'_> {
         self.carried || !self.info.dtype.is_float() || matches!(self.deltas.as_slice(), [only] if as_made(only))
     }
 
-    /// Row by row where any layer has a scale a row.
+    /// Row by row where any layer has a scale a row; never more at once than stays in the nearest cache while every layer passes.
     fn stitch_bits<E: Element>(&self, start: u64, out: &mut [u8], scratch: &mut Scratch, met: &mut Met) {
         let (layers, how) = (&scratch.layers, (self.model.rule, self.model.lambda));
         let units = (out.len() / E::BYTES) as u64;
@@ -204,7 +204,7 @@ impl TensorStitcher<'_> {
             layers.iter().take(self.deltas.len()).map(|run| part(&run.signs)).collect();
         let mut at = 0;
         while at < units {
-            let end = (at + row_len - (start + at) % row_len).min(units);
+            let end = (at + (row_len - (start + at) % row_len).min(CACHED)).min(units);
             for (part, layer) in parts.iter_mut().zip(&self.deltas) {
                 let scale = layer.blocks.scale_at(start + at);
                 part.deltas = [0, 1].map(|code| layer.dequantizer::<E::Real>()(code, scale));
@@ -238,6 +238,9 @@ impl TensorStitcher<'_> {
         stitch::<E>(out, &parts, self.model.rule, self.model.lambda, met);
     }
 }
+
+/// Units that every layer of signs passes before the next ones are looked at: 16 KiB of half-precision floats.
+const CACHED: u64 = 1 << 13;
 
 /// How many codes a kind has, where they are few.
 fn codes_of(kind: ValueKind) -> u64 {

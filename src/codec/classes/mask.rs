@@ -179,6 +179,17 @@ fn read_class(
     let mut hits = 0u64;
     loop {
         let entry = decoder.entry(&table.table);
+        if entry != table.last && u64::from(entry).wrapping_add(1) << table.shift <= walker.sure() {
+            // By far most gaps end within a long run.
+            let low = decoder.bits.take_short(table.shift);
+            walker.skip(u64::from(entry) << table.shift | low);
+            keep(walker.take(), bits);
+            hits = hits.wrapping_add(1);
+            if decoder.is_past_end() {
+                return bad("is cut off");
+            }
+            continue;
+        }
         match walker.pass(u64::from(entry) << table.shift) {
             // The end is the smallest high part that reaches it; where that is the last entry, a zero follows.
             Passed::End { short } if short >> table.shift == 0 => {
@@ -200,10 +211,7 @@ fn read_class(
         if let Passed::End { .. } = walker.pass(low) {
             return bad("has a gap that leads past its end");
         }
-        let (word, bit) = walker.take();
-        if let Some(word) = bits.get_mut(word) {
-            *word ^= bit;
-        }
+        keep(walker.take(), bits);
         hits = hits.wrapping_add(1);
         if decoder.is_past_end() {
             return bad("is cut off");
@@ -214,6 +222,14 @@ fn read_class(
         return bad("keeps nothing");
     }
     Ok(())
+}
+
+/// Turns over the bit of a unit.
+#[inline(always)]
+fn keep((word, bit): (usize, u64), bits: &mut [u64]) {
+    if let Some(word) = bits.get_mut(word) {
+        *word ^= bit;
+    }
 }
 
 /// Lists the units of a mask.
