@@ -619,11 +619,16 @@ fn verify_checks_every_pack_and_ends_with_the_first_reason() {
     assert_eq!(good, ["lossy.stitch", "exact.stitch"]);
     let bad: Vec<&str> = ran.stderr.lines().map(|l| l.split(':').nth(1).unwrap().trim()).collect();
     assert_eq!(bad, ["damaged.stitch", "cut.stitch", "nowhere.stitch"], "{}", ran.stderr);
-    // One document, about the first, in the shape of every error.
-    let json = lab.run("verify lossy.stitch cut.stitch damaged.stitch --json");
-    assert_eq!((json.code, json.stderr.lines().count()), (3, 2));
-    assert_eq!(keys(&json.json()), ["error"]);
-    assert!(json.json()["error"]["message"].as_str().unwrap().starts_with("cut.stitch"));
+    // One document, about the first in the shape of every error, and about each.
+    let ran = lab.run("verify lossy.stitch cut.stitch damaged.stitch --json");
+    assert_eq!((ran.code, ran.stderr.lines().count()), (3, 2));
+    let json = ran.json();
+    assert_eq!(keys(&json), ["error", "packs"]);
+    assert!(json["error"]["message"].as_str().unwrap().starts_with("cut.stitch"));
+    let packs = json["packs"].as_array().unwrap();
+    assert_eq!(packs.iter().map(|p| p["path"].as_str().unwrap()).collect::<Vec<_>>(), [named[0], named[3], named[1]]);
+    assert_eq!((keys(&packs[0]), &packs[1]["error"]), (vec!["id", "path"], &json["error"]));
+    assert_eq!(packs[2]["error"]["kind"], "integrity");
     // Also where only the base tells.
     lab.run("create tuned.safetensors base.safetensors -o back.stitch --density 5%").ok();
     let ran = lab.run("verify exact.stitch back.stitch lossy.stitch damaged.stitch --base base.safetensors");

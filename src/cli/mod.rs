@@ -114,19 +114,23 @@ pub fn main() -> ExitCode {
     let say = Say::new(cli.global.json, cli.global.quiet);
     match run(cli.command, &cli.global, &say).and_then(|()| Ok(say.finish()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failures(errors)) => {
-            say.errors(&errors);
+        Err(Failures { errors, packs }) => {
+            say.errors(&errors, &packs);
             ExitCode::from(errors.first().map_or(70, Error::exit_code))
         }
     }
 }
 
 /// Why the command failed: of several reasons, as `verify` may have, the first is the exit code's.
-struct Failures(Vec<Error>);
+struct Failures {
+    errors: Vec<Error>,
+    /// For `--json`, what became of each pack, where all were looked at.
+    packs: Vec<serde_json::Value>,
+}
 
 impl From<Error> for Failures {
     fn from(error: Error) -> Self {
-        Failures(vec![error])
+        Failures { errors: vec![error], packs: Vec::new() }
     }
 }
 

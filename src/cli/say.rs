@@ -63,11 +63,16 @@ impl Say {
         }
     }
 
-    /// Why the command failed: a line for each reason on standard error, and a document about the first with `--json`.
-    pub fn errors(&self, errors: &[Error]) {
+    /// Why the command failed: a line for each reason on standard error, and with `--json` a document about the first, and about
+    /// every pack where several were looked at.
+    pub fn errors(&self, errors: &[Error], packs: &[serde_json::Value]) {
         errors.iter().for_each(|e| self.stderr(&format!("error: {e}")));
         if let (true, Some(first)) = (self.json, errors.first()) {
-            self.document(&error_document(first));
+            let mut document = serde_json::json!({"error": error_document(first)});
+            if !packs.is_empty() {
+                document["packs"] = packs.into();
+            }
+            self.document(&document);
         }
     }
 
@@ -102,7 +107,8 @@ fn one_line(text: &str) -> String {
     out
 }
 
-fn error_document(e: &Error) -> serde_json::Value {
+/// An error, for programs.
+pub fn error_document(e: &Error) -> serde_json::Value {
     let mut error = serde_json::json!({"kind": e.kind(), "exit_code": e.exit_code(), "message": e.to_string()});
     match e.root() {
         Error::Malformed { rule, place, detail } => {
@@ -126,7 +132,7 @@ fn error_document(e: &Error) -> serde_json::Value {
         }
         _ => {}
     }
-    serde_json::json!({ "error": error })
+    error
 }
 
 fn hex(bytes: &[u8; 32]) -> String {

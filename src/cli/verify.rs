@@ -9,13 +9,14 @@ use stitchpack::model::source::TensorSource;
 use stitchpack::stitched::check_of;
 use stitchpack::{Checkpoint, Error, Layer, MergeOptions, Result, StitchedModel, VerifiedPack};
 
-use super::say::{Say, names};
+use super::say::{Say, error_document, names};
 use super::{Failures, Global};
 
 /// Check packs: every digest, everything that decodes, and whether a base is theirs
 ///
 /// All packs are checked, also after one that is bad: each good one has its line on standard output, each bad one on standard error, and
-/// the exit code is that of the first bad one, in the order in which they were named.
+/// the exit code is that of the first bad one, in the order in which they were named. With `--json` the one document has the error of
+/// the first, and under `packs` the path of each with its id or its error.
 #[derive(clap::Args)]
 pub struct Args {
     /// The packs; `-` reads one from standard input
@@ -120,15 +121,19 @@ fn ok(path: &Path, id: &str, say: &Say) {
 
 /// Names what is right, and gives what is wrong with the others.
 fn report_failures(args: &Args, found: Vec<Result<VerifiedPack>>, say: &Say) -> Failures {
-    let mut errors = Vec::new();
+    let (mut errors, mut packs) = (Vec::new(), Vec::new());
     for (path, found) in args.packs.iter().zip(found) {
+        packs.push(match &found {
+            Ok(pack) => serde_json::json!({"path": path, "id": pack.id().to_string()}),
+            Err(e) => serde_json::json!({"path": path, "error": error_document(e)}),
+        });
         match found {
             Ok(pack) if !say.json => ok(path, &pack.id().to_string(), say),
             Ok(_) => {}
             Err(e) => errors.push(e),
         }
     }
-    Failures(errors)
+    Failures { errors, packs }
 }
 
 /// Opens a base, and checks each pack against it, or against what packs before it make of it: whether it is the pack's, and what is
