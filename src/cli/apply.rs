@@ -14,7 +14,7 @@ use stitchpack::{
 };
 
 use super::Global;
-use super::say::{Say, size};
+use super::say::{Say, counted, size};
 
 /// Apply packs to their base: a complete model folder, or one file
 #[derive(clap::Args)]
@@ -155,14 +155,8 @@ fn report(applied: &Applied, out: &Path, base_check: &str, say: &Say) -> Result<
         say.document(&document);
         return Ok(());
     }
-    let n = recipe.packs.len();
-    let plural = if n == 1 { "" } else { "s" };
-    say.line(format!(
-        "{}: {}, {n} pack{plural}, {} tensors changed",
-        out.display(),
-        size(applied.bytes),
-        applied.touched
-    ));
+    let (packs, tensors) = (counted(recipe.packs.len() as u64, "pack"), counted(applied.touched as u64, "tensor"));
+    say.line(format!("{}: {}, {packs}, {tensors} changed", out.display(), size(applied.bytes)));
     for pack in &recipe.packs {
         let by_tensor = if pack.tensor_gains.is_empty() { "" } else { ", by tensor" };
         let (id, gain) = (&pack.id, pack.gain);

@@ -11,7 +11,7 @@ use stitchpack::{Checkpoint, Created, Error, MergeOptions, Result, StitchedModel
 
 use super::Global;
 use super::eval::{self, Eval};
-use super::say::{Say, count, names, percent, size};
+use super::say::{Say, count, counted, names, percent, size};
 
 /// Make a pack of the difference between a base and a fine-tuned model
 #[derive(clap::Args)]
@@ -246,21 +246,25 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, foun
     say.line(format!("id       {}", c.id));
     if c.exact {
         say.line(format!(
-            "exact    gives back the fine-tuned model bit for bit; {} units of {} tensors changed",
+            "exact    gives back the fine-tuned model bit for bit; {} units of {} changed",
             count(c.kept),
-            c.touched
+            counted(c.touched as u64, "tensor")
         ));
     } else if c.steps {
         let left = "but not all of the fine-tuned model is in it";
-        say.line(format!("exact    {} units of {} tensors changed; {left}", count(c.kept), c.touched));
+        say.line(format!(
+            "exact    {} units of {} changed; {left}",
+            count(c.kept),
+            counted(c.touched as u64, "tensor")
+        ));
     } else {
         say.line(format!(
-            "kept     {} of {} elements ({}), {} changed; {} tensors",
+            "kept     {} of {} elements ({}), {} changed; {}",
             count(c.kept),
             count(c.candidates),
             percent(c.kept as f64 / c.candidates.max(1) as f64),
             count(c.changed),
-            c.touched
+            counted(c.touched as u64, "tensor")
         ));
         say.line(format!("energy   {} of the task vector's squared norm; gain {:.4}", percent(c.energy), c.gain));
         let bits = c.pack_bytes as f64 * 8.0 / c.candidates.max(1) as f64;

@@ -8,7 +8,7 @@ use stitchpack::{Error, Result};
 
 use super::Global;
 use super::apply::{Merge, model};
-use super::say::{Say, count, names, size};
+use super::say::{Say, count, counted, names, size};
 
 /// Write what packs change in a form that other programs read
 ///
@@ -70,7 +70,8 @@ fn report(exported: &Exported, args: &Args, format: Format, say: &Say) {
         }));
     }
     say.line(format!("{}: {}, {format}", args.output.display(), size(exported.bytes)));
-    say.line(format!("changed  {} positions of {} tensors", count(exported.changed), exported.tensors));
+    let tensors = counted(exported.tensors as u64, "tensor");
+    say.line(format!("changed  {} positions of {tensors}", count(exported.changed)));
     if !exported.whole.is_empty() {
         say.line(format!("whole    {}", names(&exported.whole)));
     }

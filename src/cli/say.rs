@@ -210,6 +210,11 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// How many of something there are.
+pub fn counted(n: u64, one: &str) -> String {
+    format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
 /// A share as a percentage with three significant digits or so.
 pub fn percent(share: f64) -> String {
     let p = share * 100.0;

@@ -3,7 +3,7 @@
 use stitchpack::error::Escaped;
 use stitchpack::inspect::{Inspection, TensorReport};
 
-use crate::cli::say::count;
+use crate::cli::say::{count, counted};
 
 /// How the pack was made, in a sentence.
 pub fn made_by(i: &Inspection) -> String {
@@ -35,7 +35,7 @@ pub fn outcome(i: &Inspection) -> String {
 /// How much is kept.
 pub fn keeps(i: &Inspection) -> String {
     let t = &i.totals;
-    let mut text = format!("{} weights in {} tensors", count(t.kept), count(t.tensors));
+    let mut text = format!("{} weights in {}", count(t.kept), counted(t.tensors, "tensor"));
     if let Some(density) = t.density {
         text.push_str(&format!(": {} of {} candidates", percent(density), count(t.candidates)));
     }
