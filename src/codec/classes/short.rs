@@ -1,10 +1,12 @@
 //! Many steps of 16 bits, the most frequent codes of all: everything that is the same for all of them is looked up.
 
+use std::sync::OnceLock;
+
 use crate::codec::classes::map::ClassMap;
-use crate::codec::classes::symbols::{Parts, Split};
+use crate::codec::classes::symbols::Split;
 use crate::codec::classes::values;
 use crate::codec::entropy::bits::BackwardBits;
-use crate::codec::entropy::rans::{BURST, Backward, Decoder, range_of};
+use crate::codec::entropy::rans::{Backward, Decoder, range_of};
 use crate::codec::entropy::table::{TOTAL, Table};
 use crate::error::Result;
 
@@ -17,95 +19,83 @@ const SYMBOL_BITS: u32 = 6;
 /// How these steps are split.
 const STEP: Split = Split::Step { bits: 16 };
 
-/// Steps from −[`NEAR`] to [`NEAR`] − 1 are looked up whole.
-const NEAR: u64 = 128;
+/// A step taken apart: the symbol, the number of raw bits, and they.
+#[derive(Debug, Clone, Copy, Default)]
+struct Short {
+    symbol: u8,
+    extra_bits: u8,
+    extra: u16,
+}
 
-/// A step of a class, ready to be coded, in one word, since parts would go through memory: the range of its symbol (start in 12
-/// bits, frequency in 13; frequency 0 where the class lacks the symbol), the number of its raw bits (in 7), and they.
-#[derive(Debug, Clone, Copy)]
-struct Coded(u64);
+type Steps = [Short; 1 << 16];
 
-impl Coded {
-    fn new((start, frequency): (u16, u16), extra: u64, extra_bits: u32) -> Self {
-        Coded(u64::from(start) | u64::from(frequency) << 12 | u64::from(extra_bits) << 25 | extra << 32)
-    }
-
-    #[inline(always)]
-    fn range(self) -> (u16, u16) {
-        (self.0 as u16 & 0xfff, (self.0 >> 12) as u16 & 0x1fff)
-    }
-
-    #[inline(always)]
-    fn extra(self) -> (u64, u32) {
-        (self.0 >> 32, (self.0 >> 25) as u32 & 0x7f)
-    }
+/// All steps taken apart, by their bits. Few are far from 0, so that little of it is ever looked at.
+fn all() -> &'static Steps {
+    static ALL: OnceLock<Box<Steps>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let short = |code| {
+            let parts = STEP.take_apart(code);
+            Short { symbol: parts.symbol as u8, extra_bits: parts.extra_bits as u8, extra: parts.extra as u16 }
+        };
+        let all: Vec<Short> = (0..=u64::from(u16::MAX)).map(short).collect();
+        all.try_into().unwrap_or(Box::new([Short::default(); 1 << 16]))
+    })
 }
 
 /// What it takes to encode steps.
 pub(crate) struct ShortSteps<'a> {
+    steps: &'static Steps,
     tables: Vec<&'a Table>,
-    /// By class, 2 · [`NEAR`] steps each.
-    near: Vec<Coded>,
+    /// (start, frequency) by class and symbol; frequency 0 where the class lacks the symbol.
+    ranges: Box<[(u16, u16); 256 << SYMBOL_BITS]>,
 }
 
 impl<'a> ShortSteps<'a> {
     /// For tables by class.
     pub fn new(tables: Vec<&'a Table>) -> Self {
-        let parts: Vec<Parts> = (0..2 * NEAR).map(|near| STEP.take_apart(near.wrapping_sub(NEAR))).collect();
-        let coded = |table: &Table, p: &Parts| Coded::new(table.range_of(p.symbol), p.extra, p.extra_bits);
-        let near = tables.iter().flat_map(|table| parts.iter().map(move |parts| coded(table, parts))).collect();
-        ShortSteps { tables, near }
+        let mut ranges = Box::new([(0, 0); 256 << SYMBOL_BITS]);
+        let found = tables.iter().flat_map(|table| (0..1 << SYMBOL_BITS).map(|symbol| table.range_of(symbol)));
+        ranges.iter_mut().zip(found).for_each(|(range, found)| *range = found);
+        ShortSteps { steps: all(), ranges, tables }
     }
 
     /// Steps in the order of their positions, coded; `None` where the tables lack a symbol. They are taken from the last to the
     /// first, as the range coder wants them, so that what is looked up for the next is at hand before the last is coded.
     #[inline(always)]
     pub fn encode(&self, map: &ClassMap, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
-        const PAIRS: usize = BURST / 2;
+        /// Pairs between two looks at what room there is.
+        const PAIRS: usize = 128;
         let (mut coder, mut bits) = (Backward::<2>::new(codes.len()), BackwardBits::default());
         let ((position_pairs, position), (code_pairs, code)) = (positions.as_chunks::<2>(), codes.as_chunks::<2>());
-        if let ([p], [code]) = (position, code) {
-            let last = self.step(map.class(*p), *code)?;
-            coder.put_rest(&[last.range()]);
-            let ((mut tail, mut burst), (extra, extra_bits)) = (bits.begin(), last.extra());
-            tail.put(&mut burst, extra, extra_bits);
-            bits.end(tail, &burst);
+        bits.make_room(2);
+        for (p, code) in position.iter().zip(code) {
+            coder.put(0, self.step(map.class(*p), *code, &mut bits)?);
         }
         for (positions, codes) in position_pairs.rchunks(PAIRS).zip(code_pairs.rchunks(PAIRS)) {
-            let ((mut at, mut words), (mut tail, mut burst)) = (coder.begin(), bits.begin());
-            for ([p, q], [first, second]) in positions.iter().zip(codes).rev() {
-                let (first, second) = (self.step(map.class(*p), *first)?, self.step(map.class(*q), *second)?);
-                at.put(&mut words, 1, second.range());
-                at.put(&mut words, 0, first.range());
-                let ((before, n), (after, m)) = (first.extra(), second.extra());
-                tail.put(&mut burst, after << n | before, n.wrapping_add(m));
+            // Of each step at most an escaped symbol and its raw bits.
+            bits.make_room(4 * PAIRS);
+            for ([p, q], [code, next]) in positions.iter().zip(codes).rev() {
+                let second = self.step(map.class(*q), *next, &mut bits)?;
+                let first = self.step(map.class(*p), *code, &mut bits)?;
+                coder.put(1, second);
+                coder.put(0, first);
             }
-            coder.end(at, &words);
-            bits.end(tail, &burst);
         }
         Some(coder.finish(&bits.finish()))
     }
 
-    /// What is coded for a step of a class.
+    /// The range of a step's symbol; its raw bits go where they belong.
     #[inline(always)]
-    fn step(&self, class: u8, code: u64) -> Option<Coded> {
-        let near = code.wrapping_add(NEAR) & 0xffff;
-        if near < 2 * NEAR {
-            let coded = *self.near.get(usize::from(class) << 8 | near as usize)?;
-            if coded.range().1 > 0 {
-                return Some(coded);
-            }
+    fn step(&self, class: u8, code: u64, bits: &mut BackwardBits) -> Option<(u16, u16)> {
+        let Short { symbol, extra_bits, extra } = *self.steps.get(usize::from(code as u16))?;
+        bits.put(extra.into(), extra_bits.into());
+        let range = *self.ranges.get(usize::from(class) << SYMBOL_BITS | usize::from(symbol & 63))?;
+        if range.1 > 0 {
+            return Some(range);
         }
-        self.rare(class, code)
-    }
-
-    /// [`ShortSteps::step`] for what is far, or has to be escaped.
-    #[cold]
-    fn rare(&self, class: u8, code: u64) -> Option<Coded> {
-        let (parts, table) = (STEP.take_apart(code), self.tables.get(usize::from(class))?);
-        let (range, raw) = range_of(table, parts.symbol)?;
-        let escaped = u64::from(parts.symbol) & (1u64 << raw).wrapping_sub(1);
-        Some(Coded::new(range, parts.extra << raw | escaped, parts.extra_bits.wrapping_add(raw)))
+        let (escape, raw) = range_of(self.tables.get(usize::from(class))?, symbol.into())?;
+        bits.put(symbol.into(), raw);
+        Some(escape)
     }
 }
 

@@ -46,70 +46,47 @@ impl BitWriter {
 /// A [`BitWriter`] that is given values from the last to the first.
 #[derive(Debug, Default)]
 pub(crate) struct BackwardBits {
-    /// As if nothing came before.
+    /// As if nothing came before; longer than what is used of it, so that eight bytes can be written at once.
     bytes: Vec<u8>,
-    /// What does not fill a byte yet.
-    tail: Tail,
-}
-
-/// Bytes of a burst of raw bits, with room to write eight at once.
-const BURST_BYTES: usize = 1024;
-
-/// What a burst of raw bits is written to: at most so many bits that [`BURST_BYTES`] hold them.
-pub(crate) type Burst = [u8; BURST_BYTES + 8];
-
-/// Where a burst of raw bits has got to.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Tail {
-    /// Whole bytes of the burst that are used.
+    /// Whole bytes that are used.
     used: usize,
     /// In its lowest bits those after these bytes, at most seven between calls.
     pending: u64,
     filled: u32,
 }
 
-impl Tail {
-    /// Puts the lowest `n` bits of `value`, which has no others, at most 56, before those that are there. No branch asks whether
+impl BackwardBits {
+    /// Makes room for so many values.
+    pub fn make_room(&mut self, values: usize) {
+        let most = self.used.saturating_add(values.saturating_mul(4)).saturating_add(8);
+        if self.bytes.len() < most {
+            self.bytes.resize(most.saturating_mul(2), 0);
+        }
+    }
+
+    /// Puts the lowest `n` bits of `value`, at most 32, before those that are there, where there is room. No branch asks whether
     /// bytes are full: that is as good as random, and a wrong guess costs more than the rest.
     #[inline(always)]
-    pub fn put(&mut self, burst: &mut Burst, value: u64, n: u32) {
-        self.pending = self.pending << n | value;
+    pub fn put(&mut self, value: u64, n: u32) {
+        self.pending = self.pending << n | value & (1u64 << n).wrapping_sub(1);
         self.filled = self.filled.wrapping_add(n);
-        let at = self.used % BURST_BYTES;
-        if let Some(next) = burst.get_mut(at..at.wrapping_add(8)).and_then(|rest| rest.first_chunk_mut::<8>()) {
+        if let Some(next) = self.bytes.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut::<8>()) {
             *next = (self.pending << 1 << (!self.filled & 63)).swap_bytes().to_le_bytes();
         }
         self.used = self.used.wrapping_add((self.filled >> 3) as usize);
         self.filled &= 7;
     }
-}
-
-impl BackwardBits {
-    /// Begins a burst.
-    #[inline(always)]
-    pub fn begin(&self) -> (Tail, Burst) {
-        (self.tail, [0; BURST_BYTES + 8])
-    }
-
-    /// Ends a burst.
-    #[inline(always)]
-    pub fn end(&mut self, tail: Tail, burst: &Burst) {
-        self.bytes.extend_from_slice(burst.get(..tail.used).unwrap_or(&[]));
-        self.tail = Tail { used: 0, ..tail };
-    }
 
     /// The bytes, last first, zeros in what is left of one: what [`BitWriter::finish`] gives.
-    pub fn finish(mut self) -> Vec<u8> {
-        let Tail { pending, filled, .. } = self.tail;
-        if filled > 0 {
-            self.bytes.push((pending << (8u32.wrapping_sub(filled) & 7)) as u8);
-        }
+    pub fn finish(&self) -> Vec<u8> {
+        let used = self.used.saturating_add(usize::from(self.filled > 0));
+        let bytes = self.bytes.get(..used).unwrap_or(&[]);
         // What is left of a byte belongs before all others.
-        let left = filled.wrapping_neg() & 7;
-        let mut out = vec![0; self.bytes.len()];
-        if let ([first, rest @ ..], [byte, bytes @ ..]) = (out.as_mut_slice(), self.bytes.as_slice()) {
+        let left = self.filled.wrapping_neg() & 7;
+        let mut out = vec![0; bytes.len()];
+        if let ([first, rest @ ..], [byte, after @ ..]) = (out.as_mut_slice(), bytes) {
             *first = byte >> left;
-            for ((out, byte), before) in rest.iter_mut().zip(bytes).zip(&self.bytes) {
+            for ((out, byte), before) in rest.iter_mut().zip(after).zip(bytes) {
                 *out = byte >> left | (u16::from(*before) << 8 >> left) as u8;
             }
         }
@@ -188,12 +165,8 @@ mod tests {
                 (0..count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), (i * 7 % 33) as u32)).collect();
             let (mut writer, mut backward) = (BitWriter::default(), BackwardBits::default());
             items.iter().for_each(|(v, n)| writer.put(*v, *n));
-            for burst in items.rchunks(100) {
-                let put = |(v, n): &(u64, u32)| (*v & ((1u64 << n) - 1), *n);
-                let (mut tail, mut bytes) = backward.begin();
-                burst.iter().rev().map(put).for_each(|(v, n)| tail.put(&mut bytes, v, n));
-                backward.end(tail, &bytes);
-            }
+            backward.make_room(count);
+            items.iter().rev().for_each(|(v, n)| backward.put(*v, *n));
             assert_eq!(backward.finish(), writer.finish(), "{count}");
         }
     }

@@ -40,38 +40,11 @@ impl Encoder {
     pub fn finish<const N: usize>(self) -> Vec<u8> {
         let mut coder: Backward<N> = Backward::new(self.ranges.len());
         let (turns, rest) = self.ranges.as_chunks::<N>();
-        coder.put_rest(rest);
-        for turns in turns.rchunks(const { BURST / N }) {
-            let (mut at, mut words) = coder.begin();
-            for ranges in turns.iter().rev() {
-                ranges.iter().enumerate().rev().for_each(|(turn, range)| at.put(&mut words, turn, *range));
-            }
-            coder.end(at, &words);
+        rest.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, *range));
+        for ranges in turns.iter().rev() {
+            ranges.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, *range));
         }
         coder.finish(&self.bits.finish())
-    }
-}
-
-/// Most symbols of a burst, between two looks at where words go.
-pub(crate) const BURST: usize = 256;
-
-/// What the words of a burst are written to, from the end.
-pub(crate) type Words = [u16; BURST];
-
-/// Where a burst has got to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BurstAt<const N: usize> {
-    states: [u32; N],
-    free: usize,
-}
-
-impl<const N: usize> BurstAt<N> {
-    /// Puts a symbol under the state whose turn it is.
-    #[inline(always)]
-    pub fn put(&mut self, words: &mut Words, turn: usize, range: (u16, u16)) {
-        if let Some(state) = self.states.get_mut(turn) {
-            put_symbol(state, range, words, &mut self.free);
-        }
     }
 }
 
@@ -89,28 +62,12 @@ impl<const N: usize> Backward<N> {
         Backward { states: [LOW; N], words: vec![0; symbols], free: symbols }
     }
 
-    /// Begins a burst. What changes with each symbol is apart from what is written to, so that it stays in registers.
+    /// Puts a symbol under the state whose turn it is.
     #[inline(always)]
-    pub fn begin(&self) -> (BurstAt<N>, Words) {
-        (BurstAt { states: self.states, free: BURST }, [0; BURST])
-    }
-
-    /// Ends a burst.
-    #[inline(always)]
-    pub fn end(&mut self, at: BurstAt<N>, words: &Words) {
-        let new = words.get(at.free..).unwrap_or_default();
-        let start = self.free.saturating_sub(new.len());
-        if let Some(place) = self.words.get_mut(start..self.free) {
-            place.copy_from_slice(new);
+    pub fn put(&mut self, turn: usize, range: (u16, u16)) {
+        if let Some(state) = self.states.get_mut(turn) {
+            put_symbol(state, range, &mut self.words, &mut self.free);
         }
-        (self.states, self.free) = (at.states, start);
-    }
-
-    /// Puts the symbols after the last whole turn.
-    pub fn put_rest(&mut self, ranges: &[(u16, u16)]) {
-        let (mut at, mut words) = self.begin();
-        ranges.iter().enumerate().rev().for_each(|(turn, range)| at.put(&mut words, turn, *range));
-        self.end(at, &words);
     }
 
     /// The coded run, with the raw bits that go with it.
@@ -140,42 +97,40 @@ pub(crate) fn range_of(table: &Table, symbol: u32) -> Option<((u16, u16), u32)> 
     (escape.1 > 0 && symbol < 1 << ESCAPED_BITS).then_some((escape, ESCAPED_BITS))
 }
 
-/// ⌈2^64 / f⌉ by frequency, one less for 1: a division is the slowest thing that a processor does.
+/// ⌈2^44 / f⌉ by frequency: a division is the slowest thing that a processor does.
 #[expect(clippy::indexing_slicing, reason = "computed when this is compiled, where nothing else is possible")]
 static RECIPROCALS: [u64; 2 * TOTAL as usize] = {
     let mut all = [0; 2 * TOTAL as usize];
     let mut f = 1;
     while f <= TOTAL as usize {
-        all[f] = u64::MAX / f as u64 + (f > 1) as u64;
+        all[f] = (1u64 << 44).div_ceil(f as u64);
         f += 1;
     }
     all
 };
 
-/// ⌊x / f⌋ for a frequency f and x ≥ 1, but x − 1 for f = 1. What the reciprocal is too large by, less than f / f = 1 in 2^64, is
-/// multiplied by x < 2^32: the error stays below 2^-32, which is no more than 1 / f, and so reaches no whole number.
+/// ⌊x / f⌋ for a frequency f. What the reciprocal is too large by, less than f / f = 1 in 2^44, is multiplied by x < 2^32: the
+/// error stays below 2^-12, which is no more than 1 / f, and so reaches no whole number.
 #[inline(always)]
 fn divide(x: u32, f: u16) -> u32 {
     let reciprocal = RECIPROCALS.get(usize::from(f) & 0x1fff).copied().unwrap_or(0);
-    (u128::from(x).wrapping_mul(reciprocal.into()) >> 64) as u32
+    (u128::from(x).wrapping_mul(reciprocal.into()) >> 44) as u32
 }
 
 /// Puts a symbol under a state; the word that has to go before goes into the last free slot.
 #[inline(always)]
-fn put_symbol(state: &mut u32, (start, frequency): (u16, u16), words: &mut Words, free: &mut usize) {
+fn put_symbol(state: &mut u32, (start, frequency): (u16, u16), words: &mut [u16], free: &mut usize) {
     let due = u64::from(*state) >= u64::from(frequency) << (32 - PRECISION);
     // Written whether it is due or not, as in reading.
     let slot = free.wrapping_sub(1);
-    if let Some(word) = words.get_mut(slot % BURST) {
+    if let Some(word) = words.get_mut(slot) {
         *word = *state as u16;
     }
     *free = std::hint::select_unpredictable(due, slot, *free);
     let x = std::hint::select_unpredictable(due, *state >> 16, *state);
-    // ⌊x / f⌋ · 2^12 + x mod f + start, where f = 1 makes up for the quotient that is one too small.
-    let others = TOTAL.wrapping_sub(frequency.into());
-    let missing = if frequency == 1 { others } else { 0 };
-    let added = missing.wrapping_add(start.into());
-    *state = divide(x, frequency).wrapping_mul(others).wrapping_add(x).wrapping_add(added);
+    let quotient = divide(x, frequency);
+    let rest = x.wrapping_sub(quotient.wrapping_mul(frequency.into()));
+    *state = (quotient << PRECISION).wrapping_add(rest).wrapping_add(start.into());
 }
 
 /// The state after an entry of `frequency` was read at `offset` from its start; takes a word where one is due.
@@ -237,29 +192,11 @@ impl<'a, const N: usize> Decoder<'a, N> {
     #[inline(always)]
     fn entries_by<T: Copy>(&mut self, tables: [T; N], look_up: impl Fn(T, u32) -> u32) -> [u32; N] {
         let mut out = [0; N];
-        let slots = self.states.iter().zip(tables).map(|(state, table)| look_up(table, *state & (TOTAL - 1)));
-        out.iter_mut().zip(slots).for_each(|(entry, slot)| *entry = slot);
-        // All words that can be due, ahead of knowing which are: a load that has to wait for that makes the others wait.
-        let Some(ahead) = self.bytes.get(self.at..).and_then(|b| b.first_chunk::<4>()).filter(|_| N == 2) else {
-            for (state, entry) in self.states.iter_mut().zip(&mut out) {
-                let (frequency, offset) = ((*entry >> 12 & 0xfff).wrapping_add(1), *entry & 0xfff);
-                *state = next_state(self.bytes, &mut self.at, *state, frequency, offset);
-                *entry >>= 24;
-            }
-            return out;
-        };
-        let mut words = u32::from_le_bytes(*ahead);
-        let mut taken = 0;
-        for (state, entry) in self.states.iter_mut().zip(&mut out) {
-            let x =
-                (*entry >> 12 & 0xfff).wrapping_add(1).wrapping_mul(*state >> PRECISION).wrapping_add(*entry & 0xfff);
-            let due = x < LOW;
-            *state = std::hint::select_unpredictable(due, x << 16 | words & 0xffff, x);
-            words = std::hint::select_unpredictable(due, words >> 16, words);
-            taken = usize::from(due).wrapping_add(taken);
-            *entry >>= 24;
+        for ((state, table), entry) in self.states.iter_mut().zip(tables).zip(&mut out) {
+            let slot = look_up(table, *state & (TOTAL - 1));
+            *state = next_state(self.bytes, &mut self.at, *state, (slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff);
+            *entry = slot >> 24;
         }
-        self.at = self.at.wrapping_add(taken << 1);
         out
     }
 
@@ -354,8 +291,7 @@ mod tests {
             let most = u64::from(u32::MAX) / u64::from(f);
             let all = [0, 1, 2, most / 3, most / 2, most - 1, most].map(around);
             for x in all.iter().flatten().chain(&[u64::from(u32::MAX)]).filter_map(|x| u32::try_from(*x).ok()) {
-                let expected = if f == 1 { x.saturating_sub(1) } else { x / u32::from(f) };
-                assert_eq!(divide(x, f), expected, "{x} / {f}");
+                assert_eq!(divide(x, f), x / u32::from(f), "{x} / {f}");
             }
         }
     }
