@@ -244,27 +244,22 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, foun
     let what = path.map_or("dry run".into(), |p| p.display().to_string());
     say.line(format!("{what}: {} ({} of the fine-tuned model)", size(c.pack_bytes), percent(share)));
     say.line(format!("id       {}", c.id));
+    let tensors = counted(c.touched as u64, "tensor");
     if c.exact {
         say.line(format!(
-            "exact    gives back the fine-tuned model bit for bit; {} units of {} changed",
-            count(c.kept),
-            counted(c.touched as u64, "tensor")
+            "exact    gives back the fine-tuned model bit for bit; {} units of {tensors} changed",
+            count(c.kept)
         ));
     } else if c.steps {
         let left = "but not all of the fine-tuned model is in it";
-        say.line(format!(
-            "exact    {} units of {} changed; {left}",
-            count(c.kept),
-            counted(c.touched as u64, "tensor")
-        ));
+        say.line(format!("exact    {} units of {tensors} changed; {left}", count(c.kept)));
     } else {
         say.line(format!(
-            "kept     {} of {} elements ({}), {} changed; {}",
+            "kept     {} of {} elements ({}), {} changed; {tensors}",
             count(c.kept),
             count(c.candidates),
             percent(c.kept as f64 / c.candidates.max(1) as f64),
-            count(c.changed),
-            counted(c.touched as u64, "tensor")
+            count(c.changed)
         ));
         say.line(format!("energy   {} of the task vector's squared norm; gain {:.4}", percent(c.energy), c.gain));
         let bits = c.pack_bytes as f64 * 8.0 / c.candidates.max(1) as f64;

@@ -124,7 +124,7 @@ pub fn main() -> ExitCode {
 /// Why the command failed: of several reasons, as `verify` may have, the first is the exit code's.
 struct Failures {
     errors: Vec<Error>,
-    /// For `--json`, what became of each pack, where all were looked at.
+    /// For `--json`, what `verify` found of each pack; empty elsewhere.
     packs: Vec<serde_json::Value>,
 }
 

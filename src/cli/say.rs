@@ -64,7 +64,7 @@ impl Say {
     }
 
     /// Why the command failed: a line for each reason on standard error, and with `--json` a document about the first, and about
-    /// every pack where several were looked at.
+    /// each pack where `verify` looked at them.
     pub fn errors(&self, errors: &[Error], packs: &[serde_json::Value]) {
         errors.iter().for_each(|e| self.stderr(&format!("error: {e}")));
         if let (true, Some(first)) = (self.json, errors.first()) {

@@ -36,6 +36,7 @@ pub(crate) struct SignScratch {
     /// One bit an element: whether several parts keep it.
     several: Vec<u64>,
     listed: Listed,
+    /// What several parts keep.
     shared: Vec<Shared>,
 }
 
@@ -125,15 +126,14 @@ pub(crate) fn stitch_signs<E: Element>(
     met: &mut Met,
 ) {
     find_several(parts, &units, scratch);
-    let mut shared = std::mem::take(&mut scratch.shared);
-    shared.clear();
-    let mut target = Target { run, scratch, shared, met };
+    scratch.shared.clear();
+    let mut target = Target { run, scratch, met };
     for (number, part) in parts.iter_mut().enumerate() {
         let scaled = |d| E::Real::from_f32(lambda).mul(alone(rule, d, part.weight));
         let job = Job { added: part.deltas.map(scaled), units: units.clone(), number };
         wide::add_to_run::<E>(&mut target, part, &job);
     }
-    let Target { run, mut shared, met, .. } = target;
+    let Target { run, scratch: SignScratch { shared, .. }, met } = target;
     shared.sort_unstable();
     let (mut deltas, mut weights): (Vec<E::Real>, Vec<f32>) = (Vec::new(), Vec::new());
     for element in shared.chunk_by(|a, b| a.position() == b.position()) {
@@ -148,15 +148,12 @@ pub(crate) fn stitch_signs<E: Element>(
         let f = combine(rule, &mut deltas, &mut weights);
         add_to_element::<E>(run, position, E::Real::from_f32(lambda).mul(f), met);
     }
-    scratch.shared = shared;
 }
 
 /// What parts are added to, and what is noted meanwhile.
 pub(super) struct Target<'t> {
     run: &'t mut [u8],
     scratch: &'t mut SignScratch,
-    /// What several parts keep.
-    shared: Vec<Shared>,
     met: &'t mut Met,
 }
 
@@ -206,7 +203,7 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
                 let minus = wide::deposit::<WIDE>(part.next_signs(), *kept);
                 part.passed += kept.count_ones() as usize;
                 let others = target.scratch.several.get(word).copied().unwrap_or(0) & kept;
-                note(others, minus, word * WORD, job.number, &mut target.shared);
+                note(others, minus, word * WORD, job.number, &mut target.scratch.shared);
                 add_word::<E>(target.run, word * WORD, (kept & !others, minus), job.added, target.met);
             }
         } else {
@@ -239,7 +236,7 @@ fn words_inside<'a>(mask: &[u64], words: Range<usize>, units: &Range<usize>, out
 /// Adds to the listed elements, one after another.
 #[inline(always)]
 fn add_listed<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
-    let Target { run, scratch: SignScratch { several, listed, .. }, shared, met } = target;
+    let Target { run, scratch: SignScratch { several, listed, shared }, met } = target;
     for chunk in listed.positions.get(..listed.len).unwrap_or_default().chunks(WORD) {
         let minus = part.next_signs();
         part.passed += chunk.len();

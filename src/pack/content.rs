@@ -62,33 +62,35 @@ pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<
         let n = rest.0.partition_point(|p| u64::from(*p) / LEAF == leaf);
         let (positions, codes) = (rest.0.split_at(n), rest.1.split_at(n.min(rest.1.len())));
         out.extend((block_start / LEAF).saturating_add(leaf).to_le_bytes());
-        out.extend(low::<2>(n as u64));
-        append::<_, 2>(&mut out, positions.0, |p| low(u64::from(*p) % LEAF));
+        out.extend(low16(n as u64));
+        append::<2>(&mut out, positions.0.iter().map(|p| u64::from(*p) % LEAF));
+        let numbers = codes.0.iter().copied();
         match width {
-            1 => append::<_, 1>(&mut out, codes.0, |code| low(*code)),
-            2 => append::<_, 2>(&mut out, codes.0, |code| low(*code)),
-            4 => append::<_, 4>(&mut out, codes.0, |code| low(*code)),
-            _ => append::<_, 8>(&mut out, codes.0, |code| low(*code)),
+            1 => append::<1>(&mut out, numbers),
+            2 => append::<2>(&mut out, numbers),
+            4 => append::<4>(&mut out, numbers),
+            _ => append::<8>(&mut out, numbers),
         }
         rest = (positions.1, codes.1);
     }
     out
 }
 
-/// What becomes of each item, `N` bytes each.
-fn append<T, const N: usize>(out: &mut Vec<u8>, items: &[T], bytes: impl Fn(&T) -> [u8; N]) {
+/// The lowest `N` bytes of each number.
+fn append<const N: usize>(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = u64>) {
     let at = out.len();
-    out.resize(at.saturating_add(items.len().saturating_mul(N)), 0);
+    out.resize(at.saturating_add(numbers.len().saturating_mul(N)), 0);
     let (_, new) = out.split_at_mut_checked(at).unwrap_or_default();
-    for (to, item) in new.as_chunks_mut::<N>().0.iter_mut().zip(items) {
-        *to = bytes(item);
+    for (to, number) in new.as_chunks_mut::<N>().0.iter_mut().zip(numbers) {
+        if let Some(low) = number.to_le_bytes().first_chunk::<N>() {
+            *to = *low;
+        }
     }
 }
 
-/// The lowest bytes of a number.
-#[inline(always)]
-fn low<const N: usize>(x: u64) -> [u8; N] {
-    x.to_le_bytes().first_chunk().copied().unwrap_or([0; N])
+fn low16(x: u64) -> [u8; 2] {
+    let bytes = x.to_le_bytes();
+    [bytes[0], bytes[1]]
 }
 
 /// The content id of a pack: the base, the gain, for each row its name and the content of its delta, and for each carried

@@ -179,18 +179,10 @@ fn read_class(
     let mut hits = 0u64;
     loop {
         let entry = decoder.entry(&table.table);
-        if entry != table.last && u64::from(entry).wrapping_add(1) << table.shift <= walker.sure() {
-            // By far most gaps end within a long run.
-            let low = decoder.bits.take_short(table.shift);
-            walker.skip(u64::from(entry) << table.shift | low);
-            keep(walker.take(), bits);
-            hits = hits.wrapping_add(1);
-            if decoder.is_past_end() {
-                return bad("is cut off");
-            }
-            continue;
-        }
-        match walker.pass(u64::from(entry) << table.shift) {
+        let high = u64::from(entry) << table.shift;
+        // By far most gaps end within a long run, which takes one step.
+        let at_once = entry != table.last && high.wrapping_add(1 << table.shift) <= walker.sure();
+        match if at_once { Passed::More } else { walker.pass(high) } {
             // The end is the smallest high part that reaches it; where that is the last entry, a zero follows.
             Passed::End { short } if short >> table.shift == 0 => {
                 if entry == table.last && decoder.entry(&table.table) != 0 {
@@ -208,10 +200,13 @@ fn read_class(
             Passed::More => {}
         }
         let low = decoder.bits.take(table.shift);
-        if let Passed::End { .. } = walker.pass(low) {
+        if let Passed::End { .. } = walker.pass(if at_once { high | low } else { low }) {
             return bad("has a gap that leads past its end");
         }
-        keep(walker.take(), bits);
+        let (word, bit) = walker.take();
+        if let Some(word) = bits.get_mut(word) {
+            *word ^= bit;
+        }
         hits = hits.wrapping_add(1);
         if decoder.is_past_end() {
             return bad("is cut off");
@@ -222,14 +217,6 @@ fn read_class(
         return bad("keeps nothing");
     }
     Ok(())
-}
-
-/// Turns over the bit of a unit.
-#[inline(always)]
-fn keep((word, bit): (usize, u64), bits: &mut [u64]) {
-    if let Some(word) = bits.get_mut(word) {
-        *word ^= bit;
-    }
 }
 
 /// Lists the units of a mask.

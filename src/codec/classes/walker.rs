@@ -17,11 +17,10 @@ pub(super) trait Walker {
     /// Passes `n` units.
     fn pass(&mut self, n: u64) -> Passed;
 
-    /// Units that are known to follow, without a look at more.
-    fn sure(&self) -> u64;
-
-    /// Passes `n` units, fewer than [`Walker::sure`].
-    fn skip(&mut self, n: u64);
+    /// Units that are known to follow without looking for them.
+    fn sure(&self) -> u64 {
+        0
+    }
 
     /// Takes the next unit, which [`Walker::pass`] said is there: its word, and its bit in that.
     fn take(&mut self) -> (usize, u64);
@@ -67,15 +66,6 @@ impl<const WIDE: bool> Walker for ByUnit<'_, WIDE> {
             }
         }
     }
-
-    /// Never enough of them that it pays to ask.
-    #[inline(always)]
-    fn sure(&self) -> u64 {
-        0
-    }
-
-    #[inline(always)]
-    fn skip(&mut self, _: u64) {}
 
     #[inline(always)]
     fn take(&mut self) -> (usize, u64) {
@@ -161,11 +151,6 @@ impl Walker for ByRun<'_> {
     #[inline(always)]
     fn sure(&self) -> u64 {
         self.end.wrapping_sub(self.at).into()
-    }
-
-    #[inline(always)]
-    fn skip(&mut self, n: u64) {
-        self.at = self.at.wrapping_add(n as u32);
     }
 
     #[inline(always)]
