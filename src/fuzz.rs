@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::Manifest;
 use crate::limits::Limits;
-use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::delta::{BlockDelta, ValueKind, list_bits};
 use crate::model::digest::{Digest, Role};
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
@@ -132,7 +132,7 @@ fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) 
     }
     assert_eq!(mask::encode(coder, &decoded.map, &decoded.bits, &decoded.rows).as_deref(), Some(mask));
     let mut listed = Vec::new();
-    mask::positions(&decoded.bits, &mut listed);
+    list_bits(&decoded.bits, &mut listed);
     let (kept, zero_steps) = (listed.len() as u32, ways & 2 != 0);
     let value_codec = if ways & 1 == 0 { CLASSED_VALUES } else { codes::STORED };
     let stored = Stored { mask_codec: CLASSED_MASK, value_codec, kept, mask, values, zero_steps };
@@ -142,7 +142,8 @@ fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) 
     }
     assert_eq!((delta.positions.as_slice(), delta.codes.len()), (listed.as_slice(), kept as usize));
     if let Some(split) = Split::of(frame.kind, frame.info.dtype).filter(|_| value_codec == CLASSED_VALUES) {
-        let again = values::encode(&coder.model, &decoded.map, split, &delta.positions, &delta.codes);
+        let classes = decoded.map.of_units(&delta.positions);
+        let again = values::encode(&coder.model, split, &classes, &delta.codes);
         assert_eq!(again.as_deref(), Some(values));
     }
 }

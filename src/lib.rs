@@ -77,6 +77,7 @@ pub mod pack;
 pub mod parallel;
 pub mod recipe;
 pub mod stitched;
+mod words;
 
 pub use apply::{Applied, ApplyOptions, UnprovenModel, apply, lock};
 pub use calibrate::{CalibrateOptions, calibrate};

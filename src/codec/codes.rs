@@ -96,6 +96,16 @@ pub(crate) fn check(kind: ValueKind, codes: &[u64], zero_steps: bool) -> Result<
     }
 }
 
+/// [`check`] for steps of 16 bits.
+pub(crate) fn check_short(steps: &[u16], zero_steps: bool) -> Result<()> {
+    // The place matters only where there is one to be told.
+    if zero_steps || !steps.contains(&0) {
+        return Ok(());
+    }
+    let codes: Vec<u64> = steps.iter().map(|step| u64::from(*step)).collect();
+    check(ValueKind::Step, &codes, zero_steps)
+}
+
 fn is_legal(kind: ValueKind, code: u64, zero_steps: bool) -> bool {
     match kind {
         ValueKind::Step => zero_steps || code != 0,

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Seek, Write};
+use std::sync::Mutex;
 
-use crate::codec::block::{self, Frame};
+use crate::codec::block::{self, Found, Frame};
 use crate::codec::classes::coder::ModelPlace;
 use crate::create::fit::{Fit, Fits, Task};
 use crate::create::localize::{Localized, cut};
@@ -18,7 +19,7 @@ use crate::method::float::{Real, load_unit, with_element};
 use crate::method::quantize::dequantize;
 use crate::method::step;
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
-use crate::model::delta::{BlockDelta, Groups, ValueKind};
+use crate::model::delta::{BlockDelta, Groups, StepBlock, ValueKind};
 use crate::model::digest::{Digest, Role, TensorDigester};
 use crate::model::identity::digest_of;
 use crate::model::tensor::TensorInfo;
@@ -54,15 +55,37 @@ enum Job<'a> {
     Same(usize),
 }
 
+/// What is kept of a block.
+enum Kept {
+    List(BlockDelta),
+    Steps(StepBlock),
+}
+
+impl Kept {
+    fn found(&self) -> Found<'_> {
+        match self {
+            Kept::List(delta) => Found::List(delta),
+            Kept::Steps(block) => Found::Steps(block),
+        }
+    }
+}
+
 /// What is kept of a block, the base's bytes of its units, and the fine-tuned bytes.
-type Read<'a> = (BlockDelta, Cow<'a, [u8]>, Cow<'a, [u8]>);
+type Read<'a> = (Kept, Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// Memory that is used for one block after another: new pages for each would cost as much as a tenth of the rest.
+#[derive(Default)]
+struct Buffers {
+    steps: StepBlock,
+    leaves: Vec<u8>,
+}
 
 /// One block, encoded, with what is hashed of it.
 struct Done {
     block: block::Encoded,
     kept: usize,
-    leaves: Vec<u8>,
     pieces: Vec<[u8; 32]>,
+    buffers: Buffers,
 }
 
 impl Encoder<'_> {
@@ -116,7 +139,10 @@ impl Encoder<'_> {
                 let Some((info, kind, _)) = self.about(job) else { return Ok(((0, 0, false), None)) };
                 let has_base = !matches!(job, Job::Carried(_));
                 let task = Task { info, kind, has_base, effort: self.options.effort };
-                let fit = task.fit(|i, at| self.delta(job, i, at).map(|(delta, base, _)| (delta, base)))?;
+                let fit = task.fit(|i, at| {
+                    let (kept, base, _) = self.read(job, i, at, StepBlock::default())?;
+                    Ok((kept.found().listed().into_owned(), base))
+                })?;
                 self.options.workers.progress().advance(info.byte_len());
                 Ok(((info.dtype.code(), kind.code(), has_base), fit))
             },
@@ -159,15 +185,20 @@ impl Encoder<'_> {
         let (width, mut pieces) = (content.width(), Vec::new());
         let blocks: Vec<(u64, u64)> = cut(info.units()).collect();
         let (mut kept, mut payload_len, mut by_class) = (0, 0, false);
+        let spare: Mutex<Vec<Buffers>> = Mutex::default();
         self.options.workers.in_order(
             blocks.len(),
             |i| {
                 let at = blocks.get(i).copied().unwrap_or((0, 0));
-                self.block(job, info, kind, chosen.as_ref().map(|c| &c.fit), i, at, width)
+                let buffers = spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+                self.block(job, info, kind, chosen.as_ref().map(|c| &c.fit), i, at, width, buffers)
             },
             |_, done: Done| {
                 writer.block(&done.block)?;
-                content.add(&done.leaves);
+                content.add(&done.buffers.leaves);
+                if let Ok(mut spare) = spare.lock() {
+                    spare.push(done.buffers);
+                }
                 pieces.extend(done.pieces);
                 let row = row_of(&done.block, done.kept);
                 by_class |= block::is_by_class(row.mask_codec, row.value_codec);
@@ -219,48 +250,65 @@ impl Encoder<'_> {
         i: usize,
         at: (u64, u64),
         width: usize,
+        mut buffers: Buffers,
     ) -> Result<Done> {
         let (start, len) = at;
-        let (delta, base, result) = self.delta(job, i, at)?;
-        let result = match (job, result) {
-            (Job::Lossy(index, pair), _) => Cow::Owned(self.outcome(index, pair, start, &base, &delta)?),
-            (_, result) => result,
+        let (kept, base, result) = self.read(job, i, at, buffers.steps)?;
+        let result = match (job, &kept) {
+            (Job::Lossy(index, pair), Kept::List(delta)) => Cow::Owned(self.outcome(index, pair, start, &base, delta)?),
+            _ => result,
         };
         let unit = info.dtype.unit_bytes() as u64;
         let digester = TensorDigester::new(info.byte_len());
         let piece = TensorDigester::PIECE;
         let pieces = result.chunks(piece as usize).zip(start * unit / piece..);
         let pieces = pieces.map(|(bytes, number)| digester.piece(number, bytes)).collect();
-        let leaves = content::leaves(start, &delta, width);
-        let rows = fit.map_or(Vec::new(), |fit| fit.rows(info, kind, at, &delta, &base));
+        let mut leaves = buffers.leaves;
+        match &kept {
+            Kept::List(delta) => leaves = content::leaves(start, delta, width),
+            Kept::Steps(steps) => content::leaves_of_steps(start, steps, &mut leaves),
+        }
+        let found = kept.found();
+        let rows = fit.map_or(Vec::new(), |fit| fit.rows(info, kind, at, found, &base));
         let frame = Frame { info, kind, start, len: len as u32, coder: fit.map(|f| &f.coder), base: &base };
-        let block = block::encode(&frame, &delta, &rows, self.options.effort);
+        let block = block::encode(&frame, found, &rows, self.options.effort);
         self.options.workers.progress().advance(len * unit);
-        Ok(Done { block, kept: delta.positions.len(), leaves, pieces })
+        let n = found.kept();
+        buffers = match kept {
+            Kept::Steps(steps) => Buffers { steps, leaves },
+            Kept::List(_) => Buffers { leaves, ..Buffers::default() },
+        };
+        Ok(Done { block, kept: n, pieces, buffers })
     }
 
-    /// What is kept of a block, the base's bytes of its units, and, but for lossy deltas, the fine-tuned bytes.
-    fn delta(&self, job: Job, i: usize, (start, len): (u64, u64)) -> Result<Read<'_>> {
+    /// What is kept of a block, the base's bytes of its units, and, but for lossy deltas, the fine-tuned bytes. `steps` is a
+    /// buffer.
+    fn read(&self, job: Job, i: usize, (start, len): (u64, u64), mut steps: StepBlock) -> Result<Read<'_>> {
         Ok(match job {
             Job::Lossy(index, pair) => {
                 let block = self.localized.blocks_of_pair(index).start + i;
                 let kept = self.localized.kept(self.pairs, block)?;
                 let delta = self.quantizer.encode(index, &pair.info, start, kept)?;
-                (delta, self.pairs.base_units(pair, start, len)?, Cow::default())
+                (Kept::List(delta), self.pairs.base_units(pair, start, len)?, Cow::default())
             }
             Job::Exact(pair) => {
                 let (base, tuned) =
                     (self.pairs.base_units(pair, start, len)?, self.pairs.tuned_units(pair, start, len)?);
-                (step::differences(pair.info.dtype, &base, &tuned), base, tuned)
+                let dtype = pair.info.dtype;
+                if dtype.unit_bytes() == 2 {
+                    step::short_differences(dtype, &base, &tuned, &mut steps);
+                    return Ok((Kept::Steps(steps), base, tuned));
+                }
+                (Kept::List(step::differences(dtype, &base, &tuned)), base, tuned)
             }
             Job::Carried(info) => {
                 let bytes = self.pairs.carried_units(info, start, len)?;
                 let codes =
                     bytes.chunks_exact(info.dtype.unit_bytes()).map(|b| step::step(info.dtype, 0, load_unit(b)));
                 let delta = BlockDelta { positions: (0..len as u32).collect(), codes: codes.collect() };
-                (delta, Cow::default(), bytes)
+                (Kept::List(delta), Cow::default(), bytes)
             }
-            Job::Same(_) => Default::default(),
+            Job::Same(_) => (Kept::List(BlockDelta::default()), Cow::default(), Cow::default()),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::method::float::{Element, Real};
 use crate::method::stitch::{Met, OverlapRule, add_to_element, alone, combine};
 use crate::method::wide;
 use crate::model::delta::SignBlock;
+use crate::words::deposit;
 
 /// Units of a word.
 const WORD: usize = 64;
@@ -200,7 +201,7 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
         let kept = words_inside(&part.signs.mask, first..end.min(first + CHUNK), &job.units, &mut chunk);
         if dense {
             for (word, kept) in (first..).zip(kept) {
-                let minus = wide::deposit::<WIDE>(part.next_signs(), *kept);
+                let minus = deposit::<WIDE>(part.next_signs(), *kept);
                 part.passed += kept.count_ones() as usize;
                 let others = target.scratch.several.get(word).copied().unwrap_or(0) & kept;
                 note(others, minus, word * WORD, job.number, &mut target.scratch.shared);

@@ -2,8 +2,9 @@
 
 use crate::method::float::{load_unit, store_unit};
 use crate::method::wide;
-use crate::model::delta::BlockDelta;
+use crate::model::delta::{BlockDelta, StepBlock};
 use crate::model::dtype::Dtype;
+use crate::words::{FEW, WORD, compress_shorts, expand_shorts, members};
 
 /// The place of a float's bits in the order of the floats, as a two's-complement number of the same width: magnitude m for
 /// plus, −1 − m for minus. For what is no float, the bits themselves. [STP-1]
@@ -36,6 +37,109 @@ pub(crate) fn apply_steps(dtype: Dtype, run: &mut [u8], positions: &[u32], steps
         (2, false) => steps_of::<2, false>(run, positions, steps),
         (4, false) => steps_of::<4, false>(run, positions, steps),
         _ => steps_of::<8, false>(run, positions, steps),
+    }
+}
+
+/// [`apply_steps`] of a block of steps of 16 bits.
+pub(crate) fn apply_short_steps(dtype: Dtype, run: &mut [u8], block: &StepBlock) {
+    wide::apply_short_steps(dtype.is_float(), run, block);
+}
+
+#[inline(always)]
+pub(super) fn apply_short_inline<const FLOAT: bool, const WIDE: bool>(run: &mut [u8], block: &StepBlock) {
+    let mut steps = block.steps.as_slice();
+    for (word, units) in block.mask.iter().zip(run.as_chunks_mut::<2>().0.chunks_mut(WORD)) {
+        let (own, rest) = steps.split_at_checked(word.count_ones() as usize).unwrap_or_default();
+        // Where many are moved, all of the word are, the others by nothing.
+        if own.len() > FEW as usize {
+            let mut first = [0; WORD];
+            match steps.first_chunk::<WORD>() {
+                Some(all) => first = *all,
+                None => first.iter_mut().zip(own).for_each(|(to, from)| *to = *from),
+            }
+            for (unit, step) in units.iter_mut().zip(expand_shorts::<WIDE>(&first, *word)) {
+                *unit = moved_short::<FLOAT>(*unit, step);
+            }
+        } else {
+            let mut left = *word;
+            for step in own {
+                if let Some(unit) = units.get_mut(left.trailing_zeros() as usize) {
+                    *unit = moved_short::<FLOAT>(*unit, *step);
+                }
+                left &= left.wrapping_sub(1);
+            }
+        }
+        steps = rest;
+    }
+}
+
+/// A unit of 16 bits moved by a step. [STP-1]
+#[inline(always)]
+fn moved_short<const FLOAT: bool>(unit: [u8; 2], step: u16) -> [u8; 2] {
+    short_order::<FLOAT>(short_order::<FLOAT>(u16::from_le_bytes(unit)).wrapping_add(step)).to_le_bytes()
+}
+
+/// [`order`] of 16 bits: the magnitude bits flip where the sign bit is set.
+#[inline(always)]
+fn short_order<const FLOAT: bool>(bits: u16) -> u16 {
+    if FLOAT { bits ^ ((bits.cast_signed() >> 15).cast_unsigned() & 0x7fff) } else { bits }
+}
+
+/// [`differences`] of units of 16 bits.
+pub(crate) fn short_differences(dtype: Dtype, from: &[u8], to: &[u8], out: &mut StepBlock) {
+    out.clear();
+    wide::short_differences(dtype.is_float(), from, to, out);
+}
+
+#[inline(always)]
+pub(super) fn short_differences_inline<const FLOAT: bool, const WIDE: bool>(
+    from: &[u8],
+    to: &[u8],
+    out: &mut StepBlock,
+) {
+    const BYTES: usize = 2 * WORD;
+    let ((runs, from_rest), (others, to_rest)) = (from.as_chunks::<BYTES>(), to.as_chunks::<BYTES>());
+    for (run, other) in runs.iter().zip(others) {
+        add_word::<FLOAT, WIDE>(run, other, out);
+    }
+    if !from_rest.is_empty() {
+        let (mut run, mut other) = ([0; BYTES], [0; BYTES]);
+        run.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+        other.iter_mut().zip(to_rest).for_each(|(to, from)| *to = *from);
+        add_word::<FLOAT, WIDE>(&run, &other, out);
+    }
+}
+
+/// Adds the units of one word that differ.
+#[inline(always)]
+fn add_word<const FLOAT: bool, const WIDE: bool>(from: &[u8; 2 * WORD], to: &[u8; 2 * WORD], out: &mut StepBlock) {
+    if from == to {
+        return out.mask.push(0);
+    }
+    let mut steps = [0u16; WORD];
+    for ((step, a), b) in steps.iter_mut().zip(from.as_chunks::<2>().0).zip(to.as_chunks::<2>().0) {
+        let [a, b] = [a, b].map(|unit| short_order::<FLOAT>(u16::from_le_bytes(*unit)));
+        *step = b.wrapping_sub(a);
+    }
+    let kept = !members::<WIDE>(&steps.map(|step| u8::from(step != 0)), 0);
+    out.mask.push(kept);
+    match kept {
+        u64::MAX => out.steps.extend_from_slice(&steps),
+        some if some.count_ones() <= FEW => {
+            let mut left = some;
+            while left != 0 {
+                out.steps.extend(steps.get(left.trailing_zeros() as usize));
+                left &= left - 1;
+            }
+        }
+        some => {
+            let mut found = [0; WORD];
+            compress_shorts::<WIDE>(&steps, some, &mut found);
+            let n = out.steps.len() + some.count_ones() as usize;
+            // Always the same length is copied faster.
+            out.steps.extend_from_slice(&found);
+            out.steps.truncate(n);
+        }
     }
 }
 
@@ -177,6 +281,36 @@ mod tests {
             assert!(numbers.windows(2).all(|w| w[0] <= w[1]), "{d}");
         }
         assert_eq!(signed(Dtype::BF16, step(Dtype::BF16, 0, 0x8000)), -1, "-0 lies just below +0");
+    }
+
+    /// Steps of 16 bits against all others, in words that keep none, few, many and all, and one that is cut off.
+    #[test]
+    fn short_steps_are_steps() {
+        let random = |i: u64| (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        for (units, share) in [(0, 0), (1, 100), (64, 100), (640, 0), (640, 3), (1000, 40), (1000, 97), (1030, 100)] {
+            for dtype in [Dtype::BF16, Dtype::F16, Dtype::I16] {
+                let from: Vec<u8> = (0..units).flat_map(|i| (random(i) as u16).to_le_bytes()).collect();
+                let moved = |i: u64| if random(i + 7) % 100 < share { random(i + 9) as u16 } else { random(i) as u16 };
+                let to: Vec<u8> = (0..units).flat_map(|i| moved(i).to_le_bytes()).collect();
+                let slow = differences(dtype, &from, &to);
+                let (mut block, mut narrow, mut list) = <(StepBlock, StepBlock, BlockDelta)>::default();
+                short_differences(dtype, &from, &to, &mut block);
+                match dtype.is_float() {
+                    true => short_differences_inline::<true, false>(&from, &to, &mut narrow),
+                    false => short_differences_inline::<false, false>(&from, &to, &mut narrow),
+                }
+                assert_eq!(block, narrow);
+                block.list(&mut list);
+                assert_eq!(list, slow, "{dtype}: {units} units, {share} of 100 moved");
+                let (mut run, mut by_narrow) = (from.clone(), from);
+                apply_short_steps(dtype, &mut run, &block);
+                match dtype.is_float() {
+                    true => apply_short_inline::<true, false>(&mut by_narrow, &block),
+                    false => apply_short_inline::<false, false>(&mut by_narrow, &block),
+                }
+                assert_eq!((&run, &by_narrow), (&to, &to), "{dtype}: {units} units, {share} of 100 moved");
+            }
+        }
     }
 
     #[test]

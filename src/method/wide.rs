@@ -8,8 +8,8 @@
 use crate::cpu::is_wide;
 use crate::method::float::Element;
 use crate::method::signs::{Job, SignPart, Target, add_part};
-use crate::method::step::differences_inline;
-use crate::model::delta::BlockDelta;
+use crate::method::step::{apply_short_inline, differences_inline, short_differences_inline};
+use crate::model::delta::{BlockDelta, StepBlock};
 use crate::model::dtype::Dtype;
 
 /// [`add_part`].
@@ -26,6 +26,42 @@ pub(super) fn add_to_run<E: Element>(target: &mut Target, part: &mut SignPart<'_
     add_part::<E, false>(target, part, job);
 }
 
+/// [`apply_short_steps`](crate::method::step::apply_short_steps).
+pub(super) fn apply_short_steps(is_float: bool, run: &mut [u8], block: &StepBlock) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide<const FLOAT: bool>(run: &mut [u8], block: &StepBlock) {
+            apply_short_inline::<FLOAT, true>(run, block);
+        }
+        // SAFETY: the processor was asked for what the functions need.
+        return unsafe { if is_float { wide::<true>(run, block) } else { wide::<false>(run, block) } };
+    }
+    if is_float {
+        apply_short_inline::<true, false>(run, block)
+    } else {
+        apply_short_inline::<false, false>(run, block)
+    }
+}
+
+/// [`short_differences`](crate::method::step::short_differences).
+pub(super) fn short_differences(is_float: bool, from: &[u8], to: &[u8], out: &mut StepBlock) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide<const FLOAT: bool>(from: &[u8], to: &[u8], out: &mut StepBlock) {
+            short_differences_inline::<FLOAT, true>(from, to, out);
+        }
+        // SAFETY: the processor was asked for what the functions need.
+        return unsafe { if is_float { wide::<true>(from, to, out) } else { wide::<false>(from, to, out) } };
+    }
+    if is_float {
+        short_differences_inline::<true, false>(from, to, out);
+    } else {
+        short_differences_inline::<false, false>(from, to, out);
+    }
+}
+
 /// [`differences`](crate::method::step::differences).
 pub(super) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
     #[cfg(target_arch = "x86_64")]
@@ -38,39 +74,4 @@ pub(super) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
         return unsafe { wide(dtype, from, to) };
     }
     differences_inline(dtype, from, to)
-}
-
-/// The lowest bits of `bits`, one for each bit that is set in `places`, in order.
-#[inline(always)]
-pub(super) fn deposit<const WIDE: bool>(bits: u64, places: u64) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if WIDE {
-        // SAFETY: only `add_to_run` asks for the wide form, after it found BMI2.
-        return unsafe { std::arch::x86_64::_pdep_u64(bits, places) };
-    }
-    let (mut out, mut left, mut bits) = (0, places, bits);
-    while left != 0 {
-        out |= (left & left.wrapping_neg()) * (bits & 1);
-        (left, bits) = (left & (left - 1), bits >> 1);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bits_are_dealt_in_order() {
-        assert_eq!(deposit::<false>(0b101, 0b1101_0010), 0b0100_0010);
-        for seed in 0u64..200 {
-            let bits = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let places = bits.rotate_left(17) & (seed * 77).wrapping_mul(0xff51_afd7_ed55_8ccd);
-            let slow = deposit::<false>(bits, places);
-            assert_eq!(slow & !places, 0);
-            if crate::cpu::is_wide() {
-                assert_eq!(deposit::<true>(bits, places), slow, "{bits:#x} {places:#x}");
-            }
-        }
-    }
 }

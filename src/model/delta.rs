@@ -107,14 +107,38 @@ pub(crate) struct SignBlock {
     pub signs: Vec<u64>,
 }
 
-impl SignBlock {
-    /// Kept positions, from the start of the block, ascending.
-    pub fn positions(&self) -> impl Iterator<Item = u32> + '_ {
-        (0u32..).step_by(64).zip(&self.mask).flat_map(|(start, word)| {
-            std::iter::successors(Some(*word), |word| Some(word & word.wrapping_sub(1)))
-                .take_while(|word| *word != 0)
-                .map(move |word| start + word.trailing_zeros())
-        })
+/// One block of a delta of steps of 16 bits: what [`BlockDelta`] lists, as bits and narrow numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct StepBlock {
+    /// One bit a unit of the block, lowest first, set where it is kept; whole words.
+    pub mask: Vec<u64>,
+    /// One step a kept unit, in order.
+    pub steps: Vec<u16>,
+}
+
+impl StepBlock {
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.mask.clear();
+        self.steps.clear();
+    }
+
+    /// Lists the block.
+    pub fn list(&self, out: &mut BlockDelta) {
+        out.clear();
+        list_bits(&self.mask, &mut out.positions);
+        out.codes.extend(self.steps.iter().map(|step| u64::from(*step)));
+    }
+}
+
+/// Adds the numbers of the bits that are set.
+pub(crate) fn list_bits(bits: &[u64], out: &mut Vec<u32>) {
+    for (start, word) in (0u32..).step_by(64).zip(bits) {
+        let mut word = *word;
+        while word != 0 {
+            out.push(start.wrapping_add(word.trailing_zeros()));
+            word &= word.wrapping_sub(1);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::format::manifest::{Manifest, OwnDelta};
 use crate::format::rows::Row;
 use crate::format::table::{BlockRow, Table};
 use crate::limits::Limits;
-use crate::model::delta::{BlockDelta, Groups, LEVELS, SignBlock, ValueKind};
+use crate::model::delta::{BlockDelta, Groups, LEVELS, SignBlock, StepBlock, ValueKind};
 use crate::model::digest::Digest;
 use crate::model::dtype::Dtype;
 use crate::model::identity::BaseIdentity;
@@ -259,6 +259,27 @@ impl<'a> DeltaBlocks<'a> {
         out.signs.clear();
         if let Some(at) = usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) {
             self.body.block(&self.own, &at, base, |frame, stored| block::decode_signs(frame, stored, out))?;
+        }
+        Ok(true)
+    }
+
+    /// [`DeltaBlocks::signs`] of a delta of steps of 16 bits.
+    pub(crate) fn steps(
+        &self,
+        start: u64,
+        len: u64,
+        base: Option<&dyn TensorSource>,
+        out: &mut StepBlock,
+    ) -> Result<bool> {
+        let is_short = self.own.kind == ValueKind::Step && self.own.info.dtype.unit_bytes() == 2;
+        if !is_short || !self.is_block(start, len) {
+            return Ok(false);
+        }
+        match usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) {
+            Some(at) => {
+                self.body.block(&self.own, &at, base, |frame, stored| block::decode_steps(frame, stored, out))?;
+            }
+            None => out.clear(),
         }
         Ok(true)
     }

@@ -1,12 +1,15 @@
 //! The content id: what a pack decodes to, however hard it was compressed. spec/format.md, "Content id".
 
 use crate::format::table::Table;
-use crate::model::delta::{BlockDelta, ValueKind};
+use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
 use crate::model::digest::{Digest, Digester, Role};
 use crate::model::tensor::TensorInfo;
+use crate::words::{WORD, list_shorts};
 
 /// Units of a leaf: fixed, so that the block size of a file makes no difference. [CID-2]
 const LEAF: u64 = 1 << 10;
+/// Words of a leaf's mask.
+const WORDS: usize = (1 << 10) / WORD;
 
 /// The content digest of one delta, from its blocks in order.
 pub(crate) struct DeltaContent {
@@ -76,6 +79,31 @@ pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<
     out
 }
 
+/// [`leaves`] of steps of 16 bits.
+pub(crate) fn leaves_of_steps(block_start: u64, block: &StepBlock, out: &mut Vec<u8>) {
+    out.clear();
+    let (first, mut steps) = (block_start / LEAF, block.steps.as_slice());
+    let mut places = Vec::new();
+    for (leaf, words) in (first..).zip(block.mask.chunks(WORDS)) {
+        list_shorts(words, &mut places);
+        let (own, rest) = steps.split_at_checked(places.len()).unwrap_or_default();
+        steps = rest;
+        if !places.is_empty() {
+            out.extend(leaf.to_le_bytes());
+            out.extend(low16(places.len() as u64));
+            append_shorts(out, &places);
+            append_shorts(out, own);
+        }
+    }
+}
+
+fn append_shorts(out: &mut Vec<u8>, numbers: &[u16]) {
+    let at = out.len();
+    out.resize(at.saturating_add(numbers.len().saturating_mul(2)), 0);
+    let (_, new) = out.split_at_mut_checked(at).unwrap_or_default();
+    new.as_chunks_mut::<2>().0.iter_mut().zip(numbers).for_each(|(to, number)| *to = number.to_le_bytes());
+}
+
 /// The lowest `N` bytes of each number.
 fn append<const N: usize>(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = u64>) {
     let at = out.len();
@@ -111,4 +139,25 @@ pub(crate) fn content_id<'a>(
         }
     }
     digester.finish()
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaves_of_steps_are_leaves() {
+        for every in [1, 3, 70, 1500, 5000] {
+            let kept = |unit: &u32| (unit / 7 * 13).is_multiple_of(every);
+            let positions: Vec<u32> = (0..9000).filter(kept).collect();
+            let steps: Vec<u16> = positions.iter().map(|p| (p * 77) as u16 | 1).collect();
+            let mut mask = vec![0u64; 9000usize.div_ceil(WORD)];
+            positions.iter().for_each(|p| mask[*p as usize / WORD] |= 1 << (p % 64));
+            let delta = BlockDelta { positions, codes: steps.iter().map(|step| u64::from(*step)).collect() };
+            let mut found = vec![1; 99];
+            leaves_of_steps(1 << 18, &StepBlock { mask, steps }, &mut found);
+            assert_eq!(found, leaves(1 << 18, &delta, 2), "every {every}");
+        }
+    }
 }

@@ -6,9 +6,9 @@ use crate::error::{Error, Escaped, Result};
 use crate::method::float::{Element, Real, load_unit, with_element};
 use crate::method::quantize::dequantize;
 use crate::method::signs::{SignPart, SignScratch, stitch_signs};
-use crate::method::step::{apply_step, apply_steps};
+use crate::method::step::{apply_short_steps, apply_step, apply_steps};
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
-use crate::model::delta::{BlockDelta, SignBlock, ValueKind};
+use crate::model::delta::{BlockDelta, SignBlock, StepBlock, ValueKind, list_bits};
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::pack::bound::DeltaBlocks;
@@ -40,8 +40,7 @@ pub(crate) struct TensorStitcher<'a> {
 pub(crate) struct Scratch {
     block: BlockDelta,
     layers: Vec<LayerRun>,
-    /// Whether the layers hold bits, not lists.
-    as_bits: bool,
+    form: Form,
     signs: SignScratch,
     /// Whether the base is passed once, from its beginning to its end.
     once: bool,
@@ -61,11 +60,23 @@ impl Scratch {
     }
 }
 
+/// The form in which the layers of a run are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Form {
+    #[default]
+    Lists,
+    /// All of them are signs, one block of each.
+    Signs,
+    /// Steps of 16 bits, which are all that happens.
+    Steps,
+}
+
 /// What one layer brings to a run: positions from its start and codes, and numbers once decoded; or bits.
 #[derive(Debug, Default)]
 pub(super) struct LayerRun {
     pub delta: BlockDelta,
     signs: SignBlock,
+    steps: StepBlock,
     narrow: Vec<f32>,
     pub wide: Vec<f64>,
 }
@@ -119,22 +130,22 @@ impl TensorStitcher<'_> {
         let len = (out.len() / self.info.dtype.unit_bytes()) as u64;
         scratch.layers.resize_with(self.deltas.len(), LayerRun::default);
         let computed = Computed { stitcher: self, start, len, bytes: out };
-        scratch.as_bits = self.decode_signs(start, len, &computed, &mut scratch.layers)?;
-        if !scratch.as_bits {
+        scratch.form = self.decode_bits(start, len, &computed, &mut scratch.layers)?;
+        if scratch.form == Form::Lists {
             for (layer, run) in self.deltas.iter().zip(&mut scratch.layers) {
                 layer.blocks.range(start, len, Some(&computed), &mut scratch.block, &mut run.delta)?;
             }
         }
         let dtype = self.info.dtype;
         let mut mine = Met::default();
-        if scratch.as_bits {
-            with_element!(dtype, E => self.stitch_bits::<E>(start, out, scratch, &mut mine), ());
-        } else if self.only_steps() {
-            for run in &scratch.layers {
-                apply_steps(dtype, out, &run.delta.positions, &run.delta.codes);
+        match scratch.form {
+            Form::Signs => with_element!(dtype, E => self.stitch_bits::<E>(start, out, scratch, &mut mine), ()),
+            Form::Steps => scratch.layers.iter().for_each(|run| apply_short_steps(dtype, out, &run.steps)),
+            Form::Lists if self.only_steps() => {
+                let lists = scratch.layers.iter().map(|run| &run.delta);
+                lists.for_each(|list| apply_steps(dtype, out, &list.positions, &list.codes));
             }
-        } else {
-            with_element!(dtype, E => self.stitch_run::<E>(start, out, scratch, &mut mine), ());
+            Form::Lists => with_element!(dtype, E => self.stitch_run::<E>(start, out, scratch, &mut mine), ()),
         }
         if let (Some(position), OverlapRule::Refuse) = (mine.overlap, self.model.rule) {
             return Err(Error::Refused(format!(
@@ -148,17 +159,23 @@ impl TensorStitcher<'_> {
         Ok(())
     }
 
-    /// Decodes what every layer keeps of a run to bits; false where they are not all signs, or the run is not one block of each.
-    fn decode_signs(&self, start: u64, len: u64, ground: &dyn TensorSource, layers: &mut [LayerRun]) -> Result<bool> {
-        if self.carried || self.deltas.iter().any(|l| l.blocks.kind() != ValueKind::Sign) {
-            return Ok(false);
+    /// Decodes what every layer keeps of a run to bits, where there is such a form and the run is one block of each layer; which
+    /// form it was.
+    fn decode_bits(&self, start: u64, len: u64, ground: &dyn TensorSource, layers: &mut [LayerRun]) -> Result<Form> {
+        let signs = !self.carried && self.deltas.iter().all(|l| l.blocks.kind() == ValueKind::Sign);
+        if !signs && !self.only_steps() {
+            return Ok(Form::Lists);
         }
-        for (layer, run) in self.deltas.iter().zip(layers) {
-            if !layer.blocks.signs(start, len, Some(ground), &mut run.signs)? {
-                return Ok(false);
+        for (LayerDelta { blocks, .. }, run) in self.deltas.iter().zip(layers) {
+            let decoded = match signs {
+                true => blocks.signs(start, len, Some(ground), &mut run.signs)?,
+                false => blocks.steps(start, len, Some(ground), &mut run.steps)?,
+            };
+            if !decoded {
+                return Ok(Form::Lists);
             }
         }
-        Ok(true)
+        Ok(if signs { Form::Signs } else { Form::Steps })
     }
 
     /// The positions, from the start of the run that was stitched last with `scratch`, that any layer of any link of the chain
@@ -174,9 +191,10 @@ impl TensorStitcher<'_> {
 
     fn gather_kept(&self, scratch: &Scratch, out: &mut Vec<u32>) {
         for run in scratch.layers.iter().take(self.deltas.len()) {
-            match scratch.as_bits {
-                true => out.extend(run.signs.positions()),
-                false => out.extend_from_slice(&run.delta.positions),
+            match scratch.form {
+                Form::Signs => list_bits(&run.signs.mask, out),
+                Form::Steps => list_bits(&run.steps.mask, out),
+                Form::Lists => out.extend_from_slice(&run.delta.positions),
             }
         }
         if let (Some(below), Some(scratch)) = (&self.below, &scratch.below) {

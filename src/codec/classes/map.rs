@@ -1,16 +1,13 @@
 //! The class of every unit of a block. [CLS-4]
 
 use crate::codec::classes::coder::{Coder, DEAD, row_len};
-use crate::codec::classes::members::members;
 use crate::codec::classes::wide;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
+use crate::words::{FEW, WORD, compress_bytes, members};
 
 /// What a dead row or column has instead of a class.
 pub(crate) const NO_CLASS: u8 = 255;
-/// Units that one word of members stands for.
-pub(crate) const WORD: usize = crate::codec::classes::members::WORD;
-
 /// One class a unit, padded to whole words with [`NO_CLASS`].
 #[derive(Debug, Default)]
 pub(crate) struct ClassMap {
@@ -133,12 +130,6 @@ impl ClassMap {
         rest.fill(NO_CLASS);
     }
 
-    /// The map of units whose classes are given.
-    #[cfg(test)]
-    pub fn of(classes: &[u8]) -> Self {
-        ClassMap { classes: classes.to_vec() }
-    }
-
     /// Units of each class.
     pub fn histogram(&self) -> [u64; 64] {
         // Four counters a class, so that a run of one class does not wait for itself.
@@ -157,22 +148,51 @@ impl ClassMap {
         out
     }
 
-    /// How many of the `classes` there are have any unit; units without a class count as one more.
-    pub fn classes_there(&self, classes: usize) -> usize {
-        let mut there = [false; 256];
-        for class in &self.classes {
-            if let Some(slot) = there.get_mut(usize::from(*class)) {
-                *slot = true;
-            }
-        }
-        let counted = there.iter().take(classes).filter(|t| **t).count();
-        counted.saturating_add(usize::from(there.iter().skip(classes).any(|t| *t)))
+    /// Whether any unit, or what pads the last word, is of no class.
+    pub fn any_without(&self) -> bool {
+        self.classes.contains(&NO_CLASS)
     }
 
     /// The class of a unit.
     #[inline]
     pub fn class(&self, unit: u32) -> u8 {
         self.classes.get(unit as usize).copied().unwrap_or(NO_CLASS)
+    }
+
+    /// The classes of units.
+    pub fn of_units(&self, units: &[u32]) -> Vec<u8> {
+        units.iter().map(|p| self.class(*p)).collect()
+    }
+
+    /// The classes of the units whose bits are set, in order.
+    pub fn of_kept(&self, bits: &[u64], out: &mut Vec<u8>) {
+        out.clear();
+        wide::of_kept(self, bits, out);
+    }
+
+    #[inline(always)]
+    pub(super) fn of_kept_inline<const WIDE: bool>(&self, bits: &[u64], out: &mut Vec<u8>) {
+        let mut found = [NO_CLASS; WORD];
+        for (word, classes) in bits.iter().zip(self.classes.as_chunks::<WORD>().0) {
+            match *word {
+                0 => {}
+                u64::MAX => out.extend_from_slice(classes),
+                some if some.count_ones() <= FEW => {
+                    let mut left = some;
+                    while left != 0 {
+                        out.extend(classes.get(left.trailing_zeros() as usize));
+                        left &= left.wrapping_sub(1);
+                    }
+                }
+                some => {
+                    compress_bytes::<WIDE>(classes, some, &mut found);
+                    let n = out.len().wrapping_add(some.count_ones() as usize);
+                    // Always the same length is copied faster.
+                    out.extend_from_slice(&found);
+                    out.truncate(n);
+                }
+            }
+        }
     }
 
     /// The units of a class, as words of one bit a unit.

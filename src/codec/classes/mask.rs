@@ -1,20 +1,13 @@
 //! A mask, class by class: the gaps between the kept units of each. [CLS-5]
 
 use crate::codec::classes::coder::{Coder, level_of, row_len, symbol_of};
-use crate::codec::classes::map::{ClassMap, Units, WORD, row_runs};
+use crate::codec::classes::map::{ClassMap, Units, row_runs};
 use crate::codec::classes::walker::{ByRun, ByUnit, Passed, Walker, class_runs};
 use crate::codec::classes::wide;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
-use crate::codec::positions::set_bits;
 use crate::error::{Error, Result};
-
-/// Kept units as one bit each; whole words.
-pub(crate) fn bits_of(positions: &[u32], len: u32) -> Vec<u64> {
-    let mut bits = Vec::new();
-    set_bits(positions, len, &mut bits);
-    bits
-}
+use crate::words::WORD;
 
 /// The levels of the rows, then class by class whether it keeps any, and the gaps. `None` where the coder's tables lack a symbol
 /// or a dead row keeps something.
@@ -43,24 +36,35 @@ pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) 
 fn occupied(coder: &Coder, map: &ClassMap, bits: &[u64]) -> [bool; 256] {
     let mut out = [false; 256];
     let kept: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
-    let is_dense = kept > bits.len().saturating_mul(WORD / 4);
-    let mut missing = if is_dense { map.classes_there(coder.model.classes.len()) } else { usize::MAX };
-    for (start, word) in (0u32..).step_by(WORD).zip(bits) {
-        // In a dense mask all are soon found.
-        if missing == 0 {
-            break;
+    // In a dense mask every class soon shows.
+    if kept > bits.len().saturating_mul(WORD / 4) && !map.any_without() {
+        for ((number, _), slot) in (0u8..).zip(&coder.model.classes).zip(&mut out) {
+            *slot = wide::keeps(map, number, bits);
         }
+        return out;
+    }
+    for (start, word) in (0u32..).step_by(WORD).zip(bits) {
         let mut word = *word;
         while word != 0 {
             let class = map.class(start.wrapping_add(word.trailing_zeros()));
-            if let Some(slot) = out.get_mut(usize::from(class)).filter(|slot| !**slot) {
+            if let Some(slot) = out.get_mut(usize::from(class)) {
                 *slot = true;
-                missing = missing.wrapping_sub(1);
             }
             word &= word.wrapping_sub(1);
         }
     }
     out
+}
+
+/// Whether any unit of a class is kept.
+#[inline(always)]
+pub(super) fn keeps<const WIDE: bool>(map: &ClassMap, class: u8, bits: &[u64]) -> bool {
+    for (members, kept) in map.words::<WIDE>(class).zip(bits) {
+        if members & kept != 0 {
+            return true;
+        }
+    }
+    false
 }
 
 /// The gaps of one class, and its end.
@@ -217,16 +221,4 @@ fn read_class(
         return bad("keeps nothing");
     }
     Ok(())
-}
-
-/// Lists the units of a mask.
-pub(crate) fn positions(bits: &[u64], out: &mut Vec<u32>) {
-    out.clear();
-    for (start, word) in (0u32..).step_by(WORD).zip(bits) {
-        let mut word = *word;
-        while word != 0 {
-            out.push(start.wrapping_add(word.trailing_zeros()));
-            word &= word.wrapping_sub(1);
-        }
-    }
 }

@@ -10,7 +10,6 @@
 pub(crate) mod coder;
 pub(crate) mod map;
 pub(crate) mod mask;
-pub(crate) mod members;
 pub(crate) mod model;
 pub(crate) mod short;
 pub(crate) mod symbols;

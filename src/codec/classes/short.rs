@@ -1,12 +1,10 @@
 //! Many steps of 16 bits, the most frequent codes of all: everything that is the same for all of them is looked up.
 
-use std::sync::OnceLock;
-
-use crate::codec::classes::map::ClassMap;
+use crate::codec::classes::model::MOST_CLASSES;
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::values;
-use crate::codec::entropy::bits::BackwardBits;
-use crate::codec::entropy::rans::{Backward, Decoder, range_of};
+use crate::codec::entropy::bits::{BackwardBits, BitReader};
+use crate::codec::entropy::rans::{Backward, Decoder, PLACES, Ready, range_of};
 use crate::codec::entropy::table::{TOTAL, Table};
 use crate::error::Result;
 
@@ -16,149 +14,267 @@ pub(crate) const MANY: usize = 1 << 12;
 /// Symbols of such a step are below 2^6.
 const SYMBOL_BITS: u32 = 6;
 
+/// Pairs of steps of which the same is done at once: one loop for all of it would need more registers than there are.
+const RUN: usize = 64;
+
 /// How these steps are split.
 const STEP: Split = Split::Step { bits: 16 };
 
-/// A step taken apart: the symbol, the number of raw bits, and they.
-#[derive(Debug, Clone, Copy, Default)]
-struct Short {
-    symbol: u8,
-    extra_bits: u8,
-    extra: u16,
+/// Steps taken apart, as many as are written at once.
+struct Parts {
+    /// Where each symbol is found: class << 6 | symbol.
+    places: [[u16; 2]; RUN],
+    /// The raw bits of each, and how many they are: at most 14.
+    extra: [[u32; 4]; RUN / 2],
+    widths: [[u32; 4]; RUN / 2],
 }
 
-type Steps = [Short; 1 << 16];
-
-/// All steps taken apart, by their bits. Few are far from 0, so that little of it is ever looked at.
-fn all() -> &'static Steps {
-    static ALL: OnceLock<Box<Steps>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let short = |code| {
-            let parts = STEP.take_apart(code);
-            Short { symbol: parts.symbol as u8, extra_bits: parts.extra_bits as u8, extra: parts.extra as u16 }
-        };
-        let all: Vec<Short> = (0..=u64::from(u16::MAX)).map(short).collect();
-        all.try_into().unwrap_or(Box::new([Short::default(); 1 << 16]))
-    })
-}
-
-/// What it takes to encode steps.
-pub(crate) struct ShortSteps<'a> {
-    steps: &'static Steps,
-    tables: Vec<&'a Table>,
-    /// (start, frequency) by class and symbol; frequency 0 where the class lacks the symbol.
-    ranges: Box<[(u16, u16); 256 << SYMBOL_BITS]>,
-}
-
-impl<'a> ShortSteps<'a> {
-    /// For tables by class.
-    pub fn new(tables: Vec<&'a Table>) -> Self {
-        let mut ranges = Box::new([(0, 0); 256 << SYMBOL_BITS]);
-        let found = tables.iter().flat_map(|table| (0..1 << SYMBOL_BITS).map(|symbol| table.range_of(symbol)));
-        ranges.iter_mut().zip(found).for_each(|(range, found)| *range = found);
-        ShortSteps { steps: all(), ranges, tables }
+impl Parts {
+    /// [`Split::take_apart`] without a branch or a table, so that the compiler does it eight at a time.
+    #[inline(always)]
+    fn take_apart(&mut self, classes: &[u8; 2 * RUN], steps: &[u16; 2 * RUN]) {
+        let units = classes.iter().zip(steps).zip(self.places.as_flattened_mut());
+        let raw = self.extra.as_flattened_mut().iter_mut().zip(self.widths.as_flattened_mut());
+        for (((class, step), place), (extra, width)) in units.zip(raw) {
+            let size = step.cast_signed().unsigned_abs();
+            let wide = i32::from(size.cast_signed()) & 0xffff;
+            // Exponent and leading bits are side by side in a float, and count on where the sizes below 4 end.
+            let leading = ((wide as f32).to_bits() >> 21).wrapping_sub(512);
+            let symbol = if wide < 4 { wide.cast_unsigned() } else { leading };
+            let low = if wide < 4 { 0 } else { (leading >> 2).wrapping_sub(1) };
+            *place = u16::from(*class) << SYMBOL_BITS | symbol as u16;
+            *extra = (wide.cast_unsigned() & 1u32.wrapping_shl(low).wrapping_sub(1)) << 1 | u32::from(step >> 15);
+            *width = if wide == 0 { 0 } else { low.wrapping_add(1) };
+        }
     }
 
-    /// Steps in the order of their positions, coded; `None` where the tables lack a symbol. They are taken from the last to the
-    /// first, as the range coder wants them, so that what is looked up for the next is at hand before the last is coded.
+    /// The raw bits, those of four steps together.
     #[inline(always)]
-    pub fn encode(&self, map: &ClassMap, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
-        /// Pairs between two looks at what room there is.
-        const PAIRS: usize = 128;
-        let (mut coder, mut bits) = (Backward::<2>::new(codes.len()), BackwardBits::default());
-        let ((position_pairs, position), (code_pairs, code)) = (positions.as_chunks::<2>(), codes.as_chunks::<2>());
-        bits.make_room(2);
-        for (p, code) in position.iter().zip(code) {
-            coder.put(0, self.step(map.class(*p), *code, &mut bits)?);
+    fn raw_bits(&self) -> [(u64, u32); RUN / 2] {
+        let mut out = [(0, 0); RUN / 2];
+        for (out, (extra, widths)) in out.iter_mut().zip(self.extra.iter().zip(&self.widths)) {
+            let ([a, b, c, d], [i, j, k, l]) = (*extra, *widths);
+            let (first, second) = (a | b.wrapping_shl(i), c | d.wrapping_shl(k));
+            let (n, m) = (i.wrapping_add(j), k.wrapping_add(l));
+            *out = (u64::from(first) | u64::from(second).wrapping_shl(n), n.wrapping_add(m));
         }
-        for (positions, codes) in position_pairs.rchunks(PAIRS).zip(code_pairs.rchunks(PAIRS)) {
-            // Of each step at most an escaped symbol and its raw bits.
-            bits.make_room(4 * PAIRS);
-            for ([p, q], [code, next]) in positions.iter().zip(codes).rev() {
-                let second = self.step(map.class(*q), *next, &mut bits)?;
-                let first = self.step(map.class(*p), *code, &mut bits)?;
-                coder.put(1, second);
-                coder.put(0, first);
+        out
+    }
+}
+
+/// What it takes to write steps.
+pub(crate) struct ShortWriter<'a> {
+    tables: &'a [&'a Table],
+    /// By class and symbol; with a frequency of 0 where the class lacks the symbol.
+    symbols: Box<[Ready; PLACES]>,
+}
+
+impl<'a> ShortWriter<'a> {
+    /// For tables by class.
+    pub fn new(tables: &'a [&'a Table]) -> Self {
+        let ranges = tables.iter().flat_map(|table| (0..1 << SYMBOL_BITS).map(|symbol| table.range_of(symbol)));
+        let mut symbols = Box::new([Ready::of((0, 0)); PLACES]);
+        symbols.iter_mut().zip(ranges).for_each(|(symbol, range)| *symbol = Ready::of(range));
+        ShortWriter { symbols, tables }
+    }
+
+    /// Steps in the order of their units, whose classes are given, coded; `None` where the tables lack a symbol. They are taken
+    /// from the last to the first, as the range coder wants them.
+    #[inline(always)]
+    pub fn write(&self, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+        // The places of other classes would be those of these.
+        let all = classes.iter().fold(0, |all, class| all | class);
+        if usize::from(all) >= MOST_CLASSES {
+            return None;
+        }
+        let (mut coder, mut bits) = (Backward::<2>::new(steps.len()), BackwardBits::default());
+        let ((class_pairs, class), (step_pairs, step)) = (classes.as_chunks::<2>(), steps.as_chunks::<2>());
+        for (class, step) in class.iter().zip(step) {
+            coder.put(0, self.put(*class, *step, &mut bits)?);
+        }
+        let (places, raw) = ([[0; 2]; RUN], [[0; 4]; RUN / 2]);
+        let mut parts = Parts { places, extra: raw, widths: raw };
+        let (mut own_classes, mut own_steps) = ([[0; 2]; RUN], [[0; 2]; RUN]);
+        for (classes, steps) in class_pairs.rchunks(RUN).zip(step_pairs.rchunks(RUN)) {
+            // Steps of 0, which fill up the last run, have no raw bits.
+            if steps.len() < RUN {
+                own_steps = [[0; 2]; RUN];
+            }
+            own_classes.iter_mut().zip(classes).for_each(|(to, from)| *to = *from);
+            own_steps.iter_mut().zip(steps).for_each(|(to, from)| *to = *from);
+            if let Some((classes, steps)) =
+                own_classes.as_flattened().first_chunk().zip(own_steps.as_flattened().first_chunk())
+            {
+                parts.take_apart(classes, steps);
+            }
+            if coder.put_pairs(parts.places.get(..steps.len()).unwrap_or(&[]), &self.symbols) {
+                bits.put_all(&parts.raw_bits());
+                continue;
+            }
+            for ([p, q], [step, next]) in classes.iter().zip(steps).rev() {
+                coder.put(1, self.put(*q, *next, &mut bits)?);
+                coder.put(0, self.put(*p, *step, &mut bits)?);
             }
         }
         Some(coder.finish(&bits.finish()))
     }
 
-    /// The range of a step's symbol; its raw bits go where they belong.
-    #[inline(always)]
-    fn step(&self, class: u8, code: u64, bits: &mut BackwardBits) -> Option<(u16, u16)> {
-        let Short { symbol, extra_bits, extra } = *self.steps.get(usize::from(code as u16))?;
-        bits.put(extra.into(), extra_bits.into());
-        let range = *self.ranges.get(usize::from(class) << SYMBOL_BITS | usize::from(symbol & 63))?;
-        if range.1 > 0 {
-            return Some(range);
-        }
-        let (escape, raw) = range_of(self.tables.get(usize::from(class))?, symbol.into())?;
-        bits.put(symbol.into(), raw);
-        Some(escape)
+    /// The symbol of a step, which may be the escape; its raw bits go where they belong.
+    #[cold]
+    fn put(&self, class: u8, step: u16, bits: &mut BackwardBits) -> Option<Ready> {
+        let parts = STEP.take_apart(step.into());
+        let (range, raw) = range_of(self.tables.get(usize::from(class))?, parts.symbol)?;
+        bits.put(parts.extra, parts.extra_bits);
+        bits.put(parts.symbol.into(), raw);
+        Some(Ready::of(range))
     }
-}
-
-/// The slots of a class's table, and the symbol of its first entry.
-type Slots<'a> = (&'a [u32; TOTAL as usize], u32);
-
-/// A symbol's part of the magnitude, and how many raw bits follow: the rest of it and the sign.
-type Magnitudes = [(u16, u8); 1 << SYMBOL_BITS];
-
-fn magnitudes() -> Magnitudes {
-    std::array::from_fn(|symbol| {
-        let symbol = symbol as u32;
-        let extra_bits = STEP.extra_bits(symbol);
-        let lead = if symbol < RARE { STEP.put_together(symbol, 0).unwrap_or(0) } else { 0 };
-        (lead as u16, extra_bits as u8)
-    })
 }
 
 /// From this symbol on a magnitude may be one that no step of 16 bits has.
 const RARE: u32 = 56;
 
-/// Reads steps of pairs of positions: what [`values::decode`] does, as long as there is nothing rare.
-#[inline(always)]
-pub(crate) fn read(
-    decoder: &mut Decoder<2>,
-    tables: &[&Table],
-    map: &ClassMap,
-    pairs: &[[u32; 2]],
-    out: &mut Vec<u64>,
-) -> Result<()> {
-    let slots: Vec<Slots> = tables.iter().filter_map(|table| table.slots().zip(table.symbol(1))).collect();
-    let magnitudes = magnitudes();
-    let slots_of = |p: u32| slots.get(usize::from(map.class(p))).copied().ok_or_else(values::no_class);
-    let rare = |decoder: &mut Decoder<2>, p: u32, entry: u32| {
-        values::code(decoder, STEP, values::table_of(tables, map, p)?, entry)
-    };
-    for [p, q] in pairs {
-        let ((a, first), (b, second)) = (slots_of(*p)?, slots_of(*q)?);
-        let [x, y] = decoder.entries_of([a, b]);
-        let x = match common(decoder, &magnitudes, first, x) {
-            Some(x) => x,
-            None => rare(decoder, *p, x)?,
-        };
-        let y = match common(decoder, &magnitudes, second, y) {
-            Some(y) => y,
-            None => rare(decoder, *q, y)?,
-        };
-        out.extend([x, y]);
-    }
-    Ok(())
+/// What is known of a step once its entry is read: how many raw bits follow, [`IS_RARE`], and its symbol's part of the magnitude
+/// << 16, or the entry where it is rare.
+type Lead = u32;
+
+/// Set where a step takes the long way.
+const IS_RARE: Lead = 1 << 8;
+
+/// A table of a class in a form that the nearest cache has room for.
+struct ShortTable {
+    /// The entry of each slot.
+    entries: [u8; TOTAL as usize],
+    /// By entry: the frequency, the start << 16, and the [`Lead`] << 32.
+    says: [u64; 256],
 }
 
-/// The step of an entry that was just read; nothing is read for one that is rare.
-#[inline(always)]
-fn common(decoder: &mut Decoder<2>, magnitudes: &Magnitudes, first: u32, entry: u32) -> Option<u64> {
-    let symbol = first.wrapping_add(entry).wrapping_sub(1);
-    if entry == 0 || symbol >= RARE {
-        return None;
+impl ShortTable {
+    fn of(table: &Table) -> Self {
+        let mut out = ShortTable { entries: [0; TOTAL as usize], says: [0; 256] };
+        for (entry, says) in (0..table.entries()).zip(&mut out.says) {
+            let (start, frequency) = table.range(entry);
+            let own = usize::from(start)..usize::from(start.wrapping_add(frequency));
+            out.entries.get_mut(own).unwrap_or_default().fill(entry as u8);
+            let lead: Lead = match table.symbol(entry) {
+                Some(symbol @ ..RARE) => {
+                    (STEP.put_together(symbol, 0).unwrap_or(0) as u32) << 16 | STEP.extra_bits(symbol)
+                }
+                _ => IS_RARE | entry << 16,
+            };
+            *says = u64::from(lead) << 32 | u64::from(start) << 16 | u64::from(frequency);
+        }
+        out
     }
-    let (lead, extra_bits) = *magnitudes.get(symbol as usize)?;
-    let extra = decoder.bits.take_short(extra_bits.into());
-    let magnitude = u64::from(lead) | extra >> 1;
-    Some(std::hint::select_unpredictable(extra & 1 != 0, magnitude.wrapping_neg() & 0xffff, magnitude))
+}
+
+/// What it takes to read steps.
+pub(crate) struct ShortReader<'a> {
+    tables: &'a [&'a Table],
+    short: Vec<ShortTable>,
+}
+
+impl<'a> ShortReader<'a> {
+    /// For tables by class.
+    pub fn new(tables: &'a [&'a Table]) -> Self {
+        ShortReader { tables, short: tables.iter().map(|table| ShortTable::of(table)).collect() }
+    }
+
+    /// Reads the steps of pairs of units, whose classes are given: what [`values::decode`] does.
+    #[inline(always)]
+    pub fn read(&self, decoder: &mut Decoder<2>, classes: &[[u8; 2]], out: &mut [[u16; 2]]) -> Result<()> {
+        for (classes, out) in classes.chunks(RUN).zip(out.chunks_mut(RUN)) {
+            let mut leads = [[0; 2]; RUN];
+            self.read_leads(decoder, classes, &mut leads)?;
+            self.read_extra(&mut decoder.bits, classes, &leads, out)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of steps.
+    #[inline(always)]
+    fn read_leads(&self, decoder: &mut Decoder<2>, classes: &[[u8; 2]], out: &mut [[Lead; 2]; RUN]) -> Result<()> {
+        // A copy of its own stays in registers.
+        let mut own = *decoder;
+        for ([p, q], out) in classes.iter().zip(out) {
+            let (Some(a), Some(b)) = (self.short.get(usize::from(*p)), self.short.get(usize::from(*q))) else {
+                return Err(values::no_class());
+            };
+            let [slot, next] = own.slots();
+            let (a, b) = (a.says_of(slot), b.says_of(next));
+            own.pass([a as u32, b as u32]);
+            *out = [(a >> 32) as u32, (b >> 32) as u32];
+        }
+        *decoder = own;
+        Ok(())
+    }
+
+    /// Reads the raw bits of steps, and puts them together.
+    #[inline(always)]
+    fn read_extra(
+        &self,
+        reader: &mut BitReader,
+        classes: &[[u8; 2]],
+        leads: &[[Lead; 2]; RUN],
+        out: &mut [[u16; 2]],
+    ) -> Result<()> {
+        let (mut own, mut extra, mut any_rare) = (*reader, [[0u16; 2]; RUN], 0);
+        for ([a, b], extra) in leads.iter().zip(&mut extra).take(out.len()) {
+            any_rare |= a | b;
+            let bits = own.peek();
+            own.skip((a & 0xff).wrapping_add(b & 0xff));
+            *extra = [low_bits(bits, *a), low_bits(bits >> (a & 0x3f), *b)];
+        }
+        if any_rare & IS_RARE != 0 {
+            return self.read_rare(reader, classes, leads, out);
+        }
+        for ((lead, extra), step) in leads.as_flattened().iter().zip(extra.as_flattened()).zip(out.as_flattened_mut()) {
+            *step = step_of(*lead, *extra);
+        }
+        *reader = own;
+        Ok(())
+    }
+
+    /// [`ShortReader::read_extra`] where there is something rare.
+    #[cold]
+    fn read_rare(
+        &self,
+        reader: &mut BitReader,
+        classes: &[[u8; 2]],
+        leads: &[[Lead; 2]; RUN],
+        out: &mut [[u16; 2]],
+    ) -> Result<()> {
+        let steps = classes.as_flattened().iter().zip(leads.as_flattened()).zip(out.as_flattened_mut());
+        for ((class, lead), step) in steps {
+            *step = if lead & IS_RARE != 0 {
+                values::code(reader, STEP, values::table_of(self.tables, *class)?, lead >> 16)? as u16
+            } else {
+                step_of(*lead, reader.take_short(lead & 0xff) as u16)
+            };
+        }
+        Ok(())
+    }
+}
+
+impl ShortTable {
+    /// What the entry that holds a slot says.
+    #[inline(always)]
+    fn says_of(&self, slot: u32) -> u64 {
+        let entry = self.entries.get((slot & (TOTAL - 1)) as usize).copied().unwrap_or(0);
+        self.says.get(usize::from(entry)).copied().unwrap_or(0)
+    }
+}
+
+/// The lowest bits, as many as follow a lead.
+#[inline(always)]
+fn low_bits(bits: u64, lead: Lead) -> u16 {
+    (bits & (1u64 << (lead & 0x3f)).wrapping_sub(1)) as u16
+}
+
+/// The step of a lead and its raw bits: the rest of the magnitude, and the sign.
+#[inline(always)]
+fn step_of(lead: Lead, extra: u16) -> u16 {
+    let (size, minus) = ((lead >> 16) as u16 | extra >> 1, (extra & 1).wrapping_neg());
+    (size ^ minus).wrapping_sub(minus)
 }
 
 #[cfg(test)]
@@ -167,58 +283,69 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::codec::classes::map::NO_CLASS;
     use crate::codec::classes::model::{Class, Model};
     use crate::codec::entropy::rans::Encoder;
 
     #[test]
     fn the_bytes_are_those_of_an_encoder() {
         let tables = [Table::fit(&[0, 50, 30, 0, 20, 9, 9, 5, 1]).unwrap(), Table::fit(&[0, 1, 1, 1]).unwrap()];
-        let short = ShortSteps::new(tables.iter().collect());
+        let tables_of: Vec<&Table> = tables.iter().collect();
+        let short = ShortWriter::new(&tables_of);
         for n in [0usize, 1, 2, 3, 1000, 1001] {
             let classes: Vec<u8> = (0..n).map(|i| u8::from(i * i % 7 > 3)).collect();
-            let (map, positions) = (ClassMap::of(&classes), (0..n as u32).collect::<Vec<_>>());
-            let codes: Vec<u64> = (0..n as u64).map(|i| (i * i * 31 % 77).wrapping_sub(38) & 0xffff).collect();
+            let steps: Vec<u16> = (0..n as u16).map(|i| (i.wrapping_mul(i) % 77).wrapping_sub(38)).collect();
             let mut encoder = Encoder::default();
-            for (class, code) in classes.iter().zip(&codes) {
-                let parts = Split::Step { bits: 16 }.take_apart(*code);
+            for (class, step) in classes.iter().zip(&steps) {
+                let parts = STEP.take_apart((*step).into());
                 encoder.symbol(&tables[usize::from(*class)], parts.symbol).unwrap();
                 encoder.bits.put(parts.extra, parts.extra_bits);
             }
-            assert_eq!(short.encode(&map, &positions, &codes).unwrap(), encoder.finish::<2>(), "{n}");
+            assert_eq!(short.write(&classes, &steps).unwrap(), encoder.finish::<2>(), "{n}");
         }
-        assert!(short.encode(&ClassMap::of(&[2]), &[0], &[1]).is_none(), "a class without a table");
+        assert!(short.write(&[2], &[1]).is_none(), "a class without a table");
+    }
+
+    #[test]
+    fn all_steps_are_taken_apart() {
+        let (places, raw) = ([[0; 2]; RUN], [[0; 4]; RUN / 2]);
+        let mut parts = Parts { places, extra: raw, widths: raw };
+        for start in (0..=u16::MAX).step_by(2 * RUN) {
+            let steps = std::array::from_fn(|i| start + i as u16);
+            parts.take_apart(&[3; 2 * RUN], &steps);
+            for (i, step) in steps.into_iter().enumerate() {
+                let Parts { places, extra, widths } = &parts;
+                let found = (places.as_flattened()[i], extra.as_flattened()[i], widths.as_flattened()[i]);
+                let slow = STEP.take_apart(step.into());
+                assert_eq!(found, (3 << 6 | slow.symbol as u16, slow.extra as u32, slow.extra_bits), "{step}");
+            }
+        }
     }
 
     /// Many steps, the rarest and the widest among them, and the same bytes one step at a time.
     #[test]
     fn many_steps_are_read_as_few_are() {
-        let steps = |i: u64| match i % 97 {
+        let step = |i: u64| match i % 97 {
             0 => [0x8000, 0x7fff, 0x8001, 300][i as usize % 4],
-            _ => (i * i * 31 % 77).wrapping_sub(38) & 0xffff,
+            _ => ((i * i * 31 % 77) as u16).wrapping_sub(38),
         };
-        let codes: Vec<u64> = (0..MANY as u64 + 501).map(steps).collect();
-        let classes: Vec<u8> = (0..codes.len()).map(|i| u8::from(i * i % 7 > 3)).collect();
-        let (map, positions) = (ClassMap::of(&classes), (0..codes.len() as u32).collect::<Vec<_>>());
+        let steps: Vec<u16> = (0..MANY as u64 + 501).map(step).collect();
+        let classes: Vec<u8> = (0..steps.len()).map(|i| u8::from(i * i % 7 > 3)).collect();
         let table = |counts: &[u64]| Some(Arc::new(Table::fit(counts).unwrap()));
         let class = |values| Class { odds: 80, occupied: 128, values };
-        let classes = vec![class(table(&[0, 50, 30, 0, 20, 9, 9, 5, 1])), class(table(&[9; 59]))];
-        let model = Model { classes, rows: None, columns: None };
-        let bytes = values::encode(&model, &map, STEP, &positions, &codes).unwrap();
+        let classes_of = vec![class(table(&[0, 50, 30, 0, 20, 9, 9, 5, 1])), class(table(&[9; 59]))];
+        let model = Model { classes: classes_of, rows: None, columns: None };
+        let bytes = values::encode_short(&model, &classes, &steps).unwrap();
         let mut out = Vec::new();
-        values::decode(&model, &map, STEP, &positions, &bytes, &mut out).unwrap();
-        assert_eq!(out, codes);
-        let tables: Vec<&Table> = model.classes.iter().filter_map(|c| c.values.as_deref()).collect();
-        let mut decoder = Decoder::<2>::new(&bytes).unwrap();
-        for (p, code) in positions.iter().zip(&codes) {
-            let table = values::table_of(&tables, &map, *p).unwrap();
-            let entry = decoder.entry(table);
-            assert_eq!(values::code(&mut decoder, STEP, table, entry).unwrap(), *code);
-        }
-        decoder.finish().unwrap();
+        values::decode_short(&model, &classes, &bytes, &mut out).unwrap();
+        assert_eq!(out, steps);
+        let mut long = Vec::new();
+        values::decode(&model, STEP, &classes, &bytes, &mut long).unwrap();
+        assert!(long.iter().zip(&steps).all(|(long, step)| *long == u64::from(*step)));
         for end in [9, 100, bytes.len() - 1] {
-            assert!(values::decode(&model, &map, STEP, &positions, &bytes[..end], &mut out).is_err(), "{end}");
+            assert!(values::decode_short(&model, &classes, &bytes[..end], &mut out).is_err(), "{end}");
         }
-        let beyond: Vec<u32> = positions.iter().map(|p| p + 64).collect();
-        assert!(values::decode(&model, &map, STEP, &beyond, &bytes, &mut out).is_err(), "units without a class");
+        let beyond = vec![NO_CLASS; steps.len()];
+        assert!(values::decode_short(&model, &beyond, &bytes, &mut out).is_err(), "units without a class");
     }
 }

@@ -1,101 +1,125 @@
 //! The codes of a block, each with the table of its unit's class. [CLS-6]
 
-use crate::codec::classes::map::ClassMap;
 use crate::codec::classes::model::Model;
-use crate::codec::classes::short::{MANY, ShortSteps};
+use crate::codec::classes::short::{MANY, ShortReader, ShortWriter};
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::wide;
-use crate::codec::entropy::rans::{Decoder, Encoder};
+use crate::codec::entropy::bits::BitReader;
+use crate::codec::entropy::rans::{Decoder, Encoder, symbol_of};
 use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
 
-/// Codes in the order of their positions; `None` where the tables lack a symbol.
-pub(crate) fn encode(model: &Model, map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
-    let tables = model.classes.iter().map(|c| c.values.as_deref()).collect::<Option<Vec<&Table>>>()?;
+/// How steps of 16 bits are split.
+const SHORT: Split = Split::Step { bits: 16 };
+
+/// Codes in the order of their units, whose classes are given; `None` where the tables lack a symbol.
+pub(crate) fn encode(model: &Model, split: Split, classes: &[u8], codes: &[u64]) -> Option<Vec<u8>> {
+    let tables = tables_of(model)?;
     match split {
-        // By far the most codes are of these.
-        Split::Step { bits: 16 } if codes.len() >= MANY => {
-            wide::short_steps(&ShortSteps::new(tables), map, positions, codes)
-        }
-        // Spelled out as below.
-        Split::Step { bits: 32 } => write(&tables, map, Split::Step { bits: 32 }, positions, codes),
-        other => write(&tables, map, other, positions, codes),
+        // Spelled out so that the compiler knows the width.
+        Split::Step { bits: 32 } => write(&tables, Split::Step { bits: 32 }, classes, codes.iter().copied()),
+        other => write(&tables, other, classes, codes.iter().copied()),
     }
 }
 
+/// [`encode`] for steps of 16 bits: by far the most codes are of these.
+pub(crate) fn encode_short(model: &Model, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+    let tables = tables_of(model)?;
+    if steps.len() < MANY {
+        return write(&tables, SHORT, classes, steps.iter().map(|step| u64::from(*step)));
+    }
+    wide::write_short_steps(&ShortWriter::new(&tables), classes, steps)
+}
+
+fn tables_of(model: &Model) -> Option<Vec<&Table>> {
+    model.classes.iter().map(|c| c.values.as_deref()).collect()
+}
+
 #[inline(always)]
-fn write(tables: &[&Table], map: &ClassMap, split: Split, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
+fn write(
+    tables: &[&Table],
+    split: Split,
+    classes: &[u8],
+    codes: impl ExactSizeIterator<Item = u64>,
+) -> Option<Vec<u8>> {
     let mut encoder = Encoder::with_capacity(codes.len());
-    for (p, code) in positions.iter().zip(codes) {
-        let table = *tables.get(usize::from(map.class(*p)))?;
-        let parts = split.take_apart(*code);
-        encoder.symbol(table, parts.symbol)?;
+    for (class, code) in classes.iter().zip(codes) {
+        let parts = split.take_apart(code);
+        encoder.symbol(tables.get(usize::from(*class))?, parts.symbol)?;
         encoder.bits.put(parts.extra, parts.extra_bits);
     }
     Some(encoder.finish::<2>())
 }
 
-/// Reads one code a position from all of `bytes`.
-pub(crate) fn decode(
-    model: &Model,
-    map: &ClassMap,
-    split: Split,
-    positions: &[u32],
-    bytes: &[u8],
-    out: &mut Vec<u64>,
-) -> Result<()> {
-    let mut tables: Vec<&Table> = Vec::with_capacity(model.classes.len());
-    for class in &model.classes {
-        let missing = || Error::malformed("CLS-6", "codes", "are coded by class, but the model has no tables for them");
-        tables.push(class.values.as_deref().ok_or_else(missing)?);
-    }
+/// Reads one code a unit, whose classes are given, from all of `bytes`.
+pub(crate) fn decode(model: &Model, split: Split, classes: &[u8], bytes: &[u8], out: &mut Vec<u64>) -> Result<()> {
+    let tables = all_tables(model)?;
     let mut decoder: Decoder<2> = Decoder::new(bytes)?;
     out.clear();
-    out.reserve(positions.len());
+    out.reserve(classes.len());
     match split {
-        // Spelled out so that the compiler knows the widths: by far the most codes are of these.
-        Split::Step { bits: 16 } if positions.len() >= MANY => {
-            let (pairs, last) = positions.as_chunks::<2>();
-            wide::read_short_steps(&mut decoder, &tables, map, pairs, out)?;
-            read(&mut decoder, &tables, map, split, last, out)?;
-        }
+        // Spelled out so that the compiler knows the width.
         Split::Step { bits: 32 } => {
-            read(&mut decoder, &tables, map, Split::Step { bits: 32 }, positions, out)?;
+            read(&mut decoder, &tables, Split::Step { bits: 32 }, classes, |code| out.push(code))?;
         }
-        other => read(&mut decoder, &tables, map, other, positions, out)?,
+        other => read(&mut decoder, &tables, other, classes, |code| out.push(code))?,
     }
     decoder.finish()
+}
+
+/// [`decode`] for steps of 16 bits.
+pub(crate) fn decode_short(model: &Model, classes: &[u8], bytes: &[u8], out: &mut Vec<u16>) -> Result<()> {
+    let tables = all_tables(model)?;
+    let mut decoder: Decoder<2> = Decoder::new(bytes)?;
+    out.resize(classes.len(), 0);
+    let (mut rest, mut done) = (classes, 0);
+    if classes.len() >= MANY {
+        let ((pairs, last), (places, _)) = (classes.as_chunks::<2>(), out.as_chunks_mut::<2>());
+        wide::read_short_steps(&ShortReader::new(&tables), &mut decoder, pairs, places)?;
+        (rest, done) = (last, pairs.len().wrapping_mul(2));
+    }
+    let mut places = out.get_mut(done..).unwrap_or_default().iter_mut();
+    read(&mut decoder, &tables, SHORT, rest, |code| {
+        if let Some(place) = places.next() {
+            *place = code as u16;
+        }
+    })?;
+    decoder.finish()
+}
+
+fn all_tables(model: &Model) -> Result<Vec<&Table>> {
+    let missing = || Error::malformed("CLS-6", "codes", "are coded by class, but the model has no tables for them");
+    tables_of(model).ok_or_else(missing)
 }
 
 #[inline(always)]
 fn read(
     decoder: &mut Decoder<2>,
     tables: &[&Table],
-    map: &ClassMap,
     split: Split,
-    positions: &[u32],
-    out: &mut Vec<u64>,
+    classes: &[u8],
+    mut found: impl FnMut(u64),
 ) -> Result<()> {
-    let (pairs, last) = positions.as_chunks::<2>();
+    let (pairs, last) = classes.as_chunks::<2>();
     for [a, b] in pairs {
-        let tables = [table_of(tables, map, *a)?, table_of(tables, map, *b)?];
+        let tables = [table_of(tables, *a)?, table_of(tables, *b)?];
         let entries = decoder.entries(tables);
         for (table, entry) in tables.into_iter().zip(entries) {
-            out.push(code(decoder, split, table, entry)?);
+            found(code(&mut decoder.bits, split, table, entry)?);
         }
     }
-    for p in last {
-        let table = table_of(tables, map, *p)?;
+    for class in last {
+        let table = table_of(tables, *class)?;
         let entry = decoder.entry(table);
-        out.push(code(decoder, split, table, entry)?);
+        found(code(&mut decoder.bits, split, table, entry)?);
     }
     Ok(())
 }
 
-/// The table of a unit's class.
+/// The table of a class.
 #[inline(always)]
-pub(super) fn table_of<'t>(tables: &[&'t Table], map: &ClassMap, p: u32) -> Result<&'t Table> {
-    tables.get(usize::from(map.class(p))).copied().ok_or_else(no_class)
+pub(super) fn table_of<'t>(tables: &[&'t Table], class: u8) -> Result<&'t Table> {
+    tables.get(usize::from(class)).copied().ok_or_else(no_class)
 }
 
 #[cold]
@@ -105,8 +129,8 @@ pub(super) fn no_class() -> Error {
 
 /// The code whose symbol is at an entry that was just read.
 #[inline(always)]
-pub(super) fn code(decoder: &mut Decoder<2>, split: Split, table: &Table, entry: u32) -> Result<u64> {
-    let symbol = decoder.symbol_of(table, entry)?;
-    let extra = decoder.bits.take(split.extra_bits(symbol));
+pub(super) fn code(bits: &mut BitReader, split: Split, table: &Table, entry: u32) -> Result<u64> {
+    let symbol = symbol_of(bits, table, entry)?;
+    let extra = bits.take(split.extra_bits(symbol));
     split.put_together(symbol, extra)
 }

@@ -1,8 +1,8 @@
 //! Walks over the units of one class of a block, in order: what the gaps of a mask count.
 
 use crate::codec::classes::coder::{Coder, DEAD, row_len};
-use crate::codec::classes::map::{ClassMap, Units, WORD, row_runs};
-use crate::codec::classes::members::without_lowest;
+use crate::codec::classes::map::{ClassMap, Units, row_runs};
+use crate::words::{WORD, without_lowest};
 
 /// How passing units went.
 pub(super) enum Passed {

@@ -6,10 +6,9 @@
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::mask;
-use crate::codec::classes::short::{self, ShortSteps};
+use crate::codec::classes::short::{ShortReader, ShortWriter};
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
-use crate::codec::entropy::table::Table;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::is_wide;
 use crate::error::Result;
@@ -28,6 +27,20 @@ pub(super) fn fill(map: &mut ClassMap, coder: &Coder, units: &Units, rows: &[i16
     map.fill_inline(coder, units, rows);
 }
 
+/// Whether any unit of a class is kept.
+pub(super) fn keeps(map: &ClassMap, class: u8, bits: &[u64]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(map: &ClassMap, class: u8, bits: &[u64]) -> bool {
+            mask::keeps::<true>(map, class, bits)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(map, class, bits) };
+    }
+    mask::keeps::<false>(map, class, bits)
+}
+
 /// The gaps of one class, and its end.
 pub(super) fn gaps(encoder: &mut Encoder, table: &GapTable, map: &ClassMap, class: u8, bits: &[u64]) {
     #[cfg(target_arch = "x86_64")]
@@ -42,44 +55,51 @@ pub(super) fn gaps(encoder: &mut Encoder, table: &GapTable, map: &ClassMap, clas
     mask::gaps::<false>(encoder, table, map, class, bits);
 }
 
-/// [`ShortSteps::encode`].
-pub(super) fn short_steps(steps: &ShortSteps, map: &ClassMap, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
+/// [`ClassMap::of_kept`].
+pub(super) fn of_kept(map: &ClassMap, bits: &[u64], out: &mut Vec<u8>) {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide(steps: &ShortSteps, map: &ClassMap, positions: &[u32], codes: &[u64]) -> Option<Vec<u8>> {
-            steps.encode(map, positions, codes)
+        fn wide(map: &ClassMap, bits: &[u64], out: &mut Vec<u8>) {
+            map.of_kept_inline::<true>(bits, out);
         }
         // SAFETY: the processor was asked for what the function needs.
-        return unsafe { wide(steps, map, positions, codes) };
+        return unsafe { wide(map, bits, out) };
     }
-    steps.encode(map, positions, codes)
+    map.of_kept_inline::<false>(bits, out);
 }
 
-/// [`short::read`].
+/// [`ShortWriter::write`].
+pub(super) fn write_short_steps(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+            short.write(classes, steps)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(short, classes, steps) };
+    }
+    short.write(classes, steps)
+}
+
+/// [`ShortReader::read`].
 pub(super) fn read_short_steps(
+    short: &ShortReader,
     decoder: &mut Decoder<2>,
-    tables: &[&Table],
-    map: &ClassMap,
-    pairs: &[[u32; 2]],
-    out: &mut Vec<u64>,
+    classes: &[[u8; 2]],
+    out: &mut [[u16; 2]],
 ) -> Result<()> {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide(
-            d: &mut Decoder<2>,
-            tables: &[&Table],
-            map: &ClassMap,
-            pairs: &[[u32; 2]],
-            out: &mut Vec<u64>,
-        ) -> Result<()> {
-            short::read(d, tables, map, pairs, out)
+        fn wide(short: &ShortReader, d: &mut Decoder<2>, classes: &[[u8; 2]], out: &mut [[u16; 2]]) -> Result<()> {
+            short.read(d, classes, out)
         }
         // SAFETY: the processor was asked for what the function needs.
-        return unsafe { wide(decoder, tables, map, pairs, out) };
+        return unsafe { wide(short, decoder, classes, out) };
     }
-    short::read(decoder, tables, map, pairs, out)
+    short.read(decoder, classes, out)
 }
 
 /// Reads the kept units of one class.

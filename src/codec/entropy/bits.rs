@@ -46,41 +46,48 @@ impl BitWriter {
 /// A [`BitWriter`] that is given values from the last to the first.
 #[derive(Debug, Default)]
 pub(crate) struct BackwardBits {
-    /// As if nothing came before; longer than what is used of it, so that eight bytes can be written at once.
+    /// As if nothing came before.
     bytes: Vec<u8>,
-    /// Whole bytes that are used.
-    used: usize,
     /// In its lowest bits those after these bytes, at most seven between calls.
     pending: u64,
     filled: u32,
 }
 
 impl BackwardBits {
-    /// Makes room for so many values.
-    pub fn make_room(&mut self, values: usize) {
-        let most = self.used.saturating_add(values.saturating_mul(4)).saturating_add(8);
-        if self.bytes.len() < most {
-            self.bytes.resize(most.saturating_mul(2), 0);
-        }
+    /// Puts the lowest `n` bits of `value`, at most 32, before those that are there.
+    pub fn put(&mut self, value: u64, n: u32) {
+        self.put_all(&[(value & (1u64 << n).wrapping_sub(1), n)]);
     }
 
-    /// Puts the lowest `n` bits of `value`, at most 32, before those that are there, where there is room. No branch asks whether
-    /// bytes are full: that is as good as random, and a wrong guess costs more than the rest.
+    /// Puts values of so many bits each, at most 56, the last first, before those that are there; 32 of them at most. No branch
+    /// asks whether bytes are full: that is as good as random, and a wrong guess costs more than the rest.
     #[inline(always)]
-    pub fn put(&mut self, value: u64, n: u32) {
-        self.pending = self.pending << n | value & (1u64 << n).wrapping_sub(1);
-        self.filled = self.filled.wrapping_add(n);
-        if let Some(next) = self.bytes.get_mut(self.used..).and_then(|rest| rest.first_chunk_mut::<8>()) {
-            *next = (self.pending << 1 << (!self.filled & 63)).swap_bytes().to_le_bytes();
+    pub fn put_all(&mut self, values: &[(u64, u32)]) {
+        /// Seven bytes a value, and room to write eight at once behind them.
+        const ROOM: usize = (1 << 8) + 8;
+        let (mut bytes, mut used) = ([0; ROOM], 0usize);
+        // What changes with every value stays in registers.
+        let (mut pending, mut filled) = (self.pending, self.filled);
+        for (value, n) in values.get(..values.len().min(32)).unwrap_or(&[]).iter().rev() {
+            pending = pending << (n & 63) | *value;
+            filled = filled.wrapping_add(*n);
+            // The mask changes nothing but what the compiler knows.
+            used &= 0xff;
+            if let Some(next) = bytes.get_mut(used..used.wrapping_add(8)).and_then(<[u8]>::first_chunk_mut::<8>) {
+                *next = (pending << 1 << (!filled & 63)).swap_bytes().to_le_bytes();
+            }
+            used = used.wrapping_add((filled >> 3) as usize);
+            filled &= 7;
         }
-        self.used = self.used.wrapping_add((self.filled >> 3) as usize);
-        self.filled &= 7;
+        self.bytes.extend_from_slice(bytes.get(..used).unwrap_or(&[]));
+        (self.pending, self.filled) = (pending, filled);
     }
 
     /// The bytes, last first, zeros in what is left of one: what [`BitWriter::finish`] gives.
-    pub fn finish(&self) -> Vec<u8> {
-        let used = self.used.saturating_add(usize::from(self.filled > 0));
-        let bytes = self.bytes.get(..used).unwrap_or(&[]);
+    pub fn finish(mut self) -> Vec<u8> {
+        let last = (self.pending << 1 << (!self.filled & 63)).swap_bytes() as u8;
+        self.bytes.extend((self.filled > 0).then_some(last));
+        let bytes = self.bytes.as_slice();
         // What is left of a byte belongs before all others.
         let left = self.filled.wrapping_neg() & 7;
         let mut out = vec![0; bytes.len()];
@@ -95,7 +102,7 @@ impl BackwardBits {
 }
 
 /// Reads bits from the end of a buffer.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
     /// Bits read so far.
@@ -120,22 +127,27 @@ impl<'a> BitReader<'a> {
     /// [`BitReader::take`] for at most 32 bits.
     #[inline(always)]
     pub fn take_short(&mut self, n: u32) -> u64 {
+        let bits = self.peek() & (1u64 << n).wrapping_sub(1);
+        self.skip(n);
+        bits
+    }
+
+    /// The bits that follow, at least 57 of them; zeros after the end.
+    #[inline(always)]
+    pub fn peek(&self) -> u64 {
         let (byte, shift) = ((self.read >> 3) as usize, (self.read & 7) as u32);
         let end = self.bytes.len().wrapping_sub(byte);
         let word = match end.checked_sub(8).and_then(|start| self.bytes.get(start..end)?.first_chunk::<8>()) {
             Some(chunk) => u64::from_le_bytes(*chunk).swap_bytes(),
-            None => self.near_the_start(byte),
+            None => near_the_start(self.bytes, byte),
         };
-        self.read = self.read.wrapping_add(n.into());
-        word >> shift & (1u64 << n).wrapping_sub(1)
+        word >> shift
     }
 
-    #[cold]
-    fn near_the_start(&self, byte: usize) -> u64 {
-        let left = self.bytes.len().saturating_sub(byte);
-        let head = self.bytes.get(..left.min(8)).unwrap_or(&[]);
-        // The byte nearest the end holds the lowest bits.
-        head.iter().fold(0, |word, b| word << 8 | u64::from(*b))
+    /// Leaves out `n` bits.
+    #[inline(always)]
+    pub fn skip(&mut self, n: u32) {
+        self.read = self.read.wrapping_add(n.into());
     }
 
     /// Checks that exactly `len` bytes were used, and that what is left of the last one is zero.
@@ -153,6 +165,14 @@ impl<'a> BitReader<'a> {
     }
 }
 
+#[cold]
+fn near_the_start(bytes: &[u8], byte: usize) -> u64 {
+    let left = bytes.len().saturating_sub(byte);
+    let head = bytes.get(..left.min(8)).unwrap_or(&[]);
+    // The byte nearest the end holds the lowest bits.
+    head.iter().fold(0, |word, b| word << 8 | u64::from(*b))
+}
+
 #[cfg(test)]
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
@@ -165,7 +185,6 @@ mod tests {
                 (0..count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15), (i * 7 % 33) as u32)).collect();
             let (mut writer, mut backward) = (BitWriter::default(), BackwardBits::default());
             items.iter().for_each(|(v, n)| writer.put(*v, *n));
-            backward.make_room(count);
             items.iter().rev().for_each(|(v, n)| backward.put(*v, *n));
             assert_eq!(backward.finish(), writer.finish(), "{count}");
         }

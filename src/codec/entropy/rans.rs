@@ -40,11 +40,29 @@ impl Encoder {
     pub fn finish<const N: usize>(self) -> Vec<u8> {
         let mut coder: Backward<N> = Backward::new(self.ranges.len());
         let (turns, rest) = self.ranges.as_chunks::<N>();
-        rest.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, *range));
+        rest.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, Ready::of(*range)));
         for ranges in turns.iter().rev() {
-            ranges.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, *range));
+            ranges.iter().enumerate().rev().for_each(|(turn, range)| coder.put(turn, Ready::of(*range)));
         }
         coder.finish(&self.bits.finish())
+    }
+}
+
+/// What it takes to encode a symbol; a frequency of 0 where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ready {
+    reciprocal: u64,
+    start: u32,
+    frequency: u16,
+    /// 4,096 − frequency.
+    others: u16,
+}
+
+impl Ready {
+    #[inline(always)]
+    pub fn of((start, frequency): (u16, u16)) -> Self {
+        let reciprocal = RECIPROCALS.get(usize::from(frequency) & 0x1fff).copied().unwrap_or(0);
+        Ready { reciprocal, start: start.into(), frequency, others: (TOTAL as u16).wrapping_sub(frequency) }
     }
 }
 
@@ -64,14 +82,14 @@ impl<const N: usize> Backward<N> {
 
     /// Puts a symbol under the state whose turn it is.
     #[inline(always)]
-    pub fn put(&mut self, turn: usize, range: (u16, u16)) {
+    pub fn put(&mut self, turn: usize, symbol: Ready) {
         if let Some(state) = self.states.get_mut(turn) {
-            put_symbol(state, range, &mut self.words, &mut self.free);
+            put_symbol(state, symbol, &mut self.words, &mut self.free);
         }
     }
 
     /// The coded run, with the raw bits that go with it.
-    pub fn finish(self, raw: &[u8]) -> Vec<u8> {
+    pub fn finish(&self, raw: &[u8]) -> Vec<u8> {
         let words = self.words.get(self.free..).unwrap_or_default();
         let len = words.len().saturating_mul(2);
         let mut out = Vec::with_capacity(len.saturating_add(raw.len()).saturating_add(8));
@@ -109,18 +127,19 @@ static RECIPROCALS: [u64; 2 * TOTAL as usize] = {
     all
 };
 
-/// ⌊x / f⌋ for a frequency f. What the reciprocal is too large by, less than f / f = 1 in 2^44, is multiplied by x < 2^32: the
-/// error stays below 2^-12, which is no more than 1 / f, and so reaches no whole number.
+/// ⌊x / f⌋ for a frequency f and x < f × 2^20, as after a word that was due has gone. What the reciprocal is too large by, less
+/// than 1 in 2^44, is multiplied by x < 2^32: the error stays below 2^-12, which is no more than 1 / f, and so reaches no whole
+/// number. The product is below 2^64: x × (2^44 / f + 1) ≤ 2^64 + f × 2^20 − 2^44 / f − 1, where f² < 2^24; 2^12 divides evenly.
 #[inline(always)]
-fn divide(x: u32, f: u16) -> u32 {
-    let reciprocal = RECIPROCALS.get(usize::from(f) & 0x1fff).copied().unwrap_or(0);
-    (u128::from(x).wrapping_mul(reciprocal.into()) >> 44) as u32
+fn divide(x: u32, reciprocal: u64) -> u32 {
+    (u64::from(x).wrapping_mul(reciprocal) >> 44) as u32
 }
 
 /// Puts a symbol under a state; the word that has to go before goes into the last free slot.
 #[inline(always)]
-fn put_symbol(state: &mut u32, (start, frequency): (u16, u16), words: &mut [u16], free: &mut usize) {
-    let due = u64::from(*state) >= u64::from(frequency) << (32 - PRECISION);
+fn put_symbol(state: &mut u32, symbol: Ready, words: &mut [u16], free: &mut usize) {
+    let Ready { reciprocal, start, frequency, others } = symbol;
+    let due = *state >> (32 - PRECISION) >= frequency.into();
     // Written whether it is due or not, as in reading.
     let slot = free.wrapping_sub(1);
     if let Some(word) = words.get_mut(slot) {
@@ -128,9 +147,8 @@ fn put_symbol(state: &mut u32, (start, frequency): (u16, u16), words: &mut [u16]
     }
     *free = std::hint::select_unpredictable(due, slot, *free);
     let x = std::hint::select_unpredictable(due, *state >> 16, *state);
-    let quotient = divide(x, frequency);
-    let rest = x.wrapping_sub(quotient.wrapping_mul(frequency.into()));
-    *state = (quotient << PRECISION).wrapping_add(rest).wrapping_add(start.into());
+    // quotient << 12 | rest, with the start.
+    *state = x.wrapping_add(start).wrapping_add(divide(x, reciprocal).wrapping_mul(others.into()));
 }
 
 /// The state after an entry of `frequency` was read at `offset` from its start; takes a word where one is due.
@@ -144,8 +162,44 @@ fn next_state(bytes: &[u8], at: &mut usize, state: u32, frequency: u32, offset: 
     std::hint::select_unpredictable(due, x << 16 | u32::from(u16::from_le_bytes(word)), x)
 }
 
+/// Places of symbols.
+pub(crate) const PLACES: usize = 1 << 12;
+
+impl Backward<2> {
+    /// Puts at most 64 pairs of symbols, given by their places, the last pair first; does nothing and says so where one is not
+    /// there.
+    #[inline(always)]
+    pub fn put_pairs(&mut self, pairs: &[[u16; 2]], symbols: &[Ready; PLACES]) -> bool {
+        // At most one word a symbol; what changes with every symbol stays in registers.
+        let (mut words, mut free) = ([0; 128], 128);
+        let ([mut first, mut second], mut others) = (self.states, 0);
+        for [a, b] in pairs.get(..pairs.len().min(64)).unwrap_or(&[]).iter().rev() {
+            let b = symbols.get(usize::from(*b) & (PLACES - 1)).copied().unwrap_or_default();
+            put_symbol(&mut second, b, &mut words, &mut free);
+            let a = symbols.get(usize::from(*a) & (PLACES - 1)).copied().unwrap_or_default();
+            put_symbol(&mut first, a, &mut words, &mut free);
+            others |= a.others | b.others;
+        }
+        // Only what has no frequency leaves all of them to others.
+        if u32::from(others) & TOTAL != 0 {
+            return false;
+        }
+        let new = words.get(free..).unwrap_or(&[]);
+        let from = self.free.wrapping_sub(new.len());
+        self.words.get_mut(from..self.free).unwrap_or_default().copy_from_slice(new);
+        (self.states, self.free) = ([first, second], from);
+        true
+    }
+}
+
+/// What a slot says: the frequency of its entry, and how far from the entry's start it lies.
+#[inline(always)]
+fn parts_of(slot: u32) -> (u32, u32) {
+    ((slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff)
+}
+
 /// Takes symbols and raw bits out of a coded run.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Decoder<'a, const N: usize> {
     bytes: &'a [u8],
     states: [u32; N],
@@ -173,28 +227,19 @@ impl<'a, const N: usize> Decoder<'a, N> {
         self.turn = if turn.wrapping_add(1) == N { 0 } else { turn.wrapping_add(1) };
         let Some(state) = self.states.get_mut(turn) else { return 0 };
         let slot = table.slot(*state & (TOTAL - 1));
-        *state = next_state(self.bytes, &mut self.at, *state, (slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff);
+        let (frequency, offset) = parts_of(slot);
+        *state = next_state(self.bytes, &mut self.at, *state, frequency, offset);
         slot >> 24
     }
 
     /// Entries of as many tables as there are states, where it is the first one's turn.
     #[inline(always)]
     pub fn entries(&mut self, tables: [&Table; N]) -> [u32; N] {
-        self.entries_by(tables, |table, slot| table.slot(slot))
-    }
-
-    /// [`Decoder::entries`] of tables whose slots are at hand.
-    #[inline(always)]
-    pub fn entries_of(&mut self, tables: [&[u32; TOTAL as usize]; N]) -> [u32; N] {
-        self.entries_by(tables, |slots, slot| slots.get((slot & (TOTAL - 1)) as usize).copied().unwrap_or(0))
-    }
-
-    #[inline(always)]
-    fn entries_by<T: Copy>(&mut self, tables: [T; N], look_up: impl Fn(T, u32) -> u32) -> [u32; N] {
         let mut out = [0; N];
         for ((state, table), entry) in self.states.iter_mut().zip(tables).zip(&mut out) {
-            let slot = look_up(table, *state & (TOTAL - 1));
-            *state = next_state(self.bytes, &mut self.at, *state, (slot >> 12 & 0xfff).wrapping_add(1), slot & 0xfff);
+            let slot = table.slot(*state & (TOTAL - 1));
+            let (frequency, offset) = parts_of(slot);
+            *state = next_state(self.bytes, &mut self.at, *state, frequency, offset);
             *entry = slot >> 24;
         }
         out
@@ -216,20 +261,7 @@ impl<'a, const N: usize> Decoder<'a, N> {
     #[inline]
     pub fn symbol(&mut self, table: &Table) -> Result<u32> {
         let entry = self.entry(table);
-        self.symbol_of(table, entry)
-    }
-
-    /// The symbol of an entry that was just read, escaped or not.
-    #[inline(always)]
-    pub fn symbol_of(&mut self, table: &Table, entry: u32) -> Result<u32> {
-        if let Some(symbol) = table.symbol(entry) {
-            return Ok(symbol);
-        }
-        let symbol = self.bits.take(ESCAPED_BITS) as u32;
-        match table.entry(symbol) {
-            None => Ok(symbol),
-            Some(_) => Err(Error::malformed("ENT-4", "coded run", "escapes a symbol that its table has")),
-        }
+        symbol_of(&mut self.bits, table, entry)
     }
 
     /// Whether more was read than is there; to be asked now and then, so that a lie costs no work.
@@ -248,6 +280,60 @@ impl<'a, const N: usize> Decoder<'a, N> {
         }
         self.bits.finish(left)
     }
+}
+
+/// The symbol of an entry that was just read, escaped or not.
+#[inline(always)]
+pub(crate) fn symbol_of(bits: &mut BitReader, table: &Table, entry: u32) -> Result<u32> {
+    if let Some(symbol) = table.symbol(entry) {
+        return Ok(symbol);
+    }
+    let symbol = bits.take(ESCAPED_BITS) as u32;
+    match table.entry(symbol) {
+        None => Ok(symbol),
+        Some(_) => Err(Error::malformed("ENT-4", "coded run", "escapes a symbol that its table has")),
+    }
+}
+
+impl Decoder<'_, 2> {
+    /// The slots that both states are at.
+    #[inline(always)]
+    pub fn slots(&self) -> [u32; 2] {
+        self.states.map(|state| state & (TOTAL - 1))
+    }
+
+    /// Passes the entries that hold those slots, each given as its frequency and its start << 16. Both words are read before it
+    /// is known which of them are due, so that the second state does not wait for the first.
+    #[inline(always)]
+    pub fn pass(&mut self, [a, b]: [u32; 2]) {
+        let [first, second] = self.states;
+        let words = match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>()) {
+            Some(words) => u32::from_le_bytes(*words),
+            None => near_the_end(self.bytes, self.at),
+        };
+        let (x, y) = (passed(a, first), passed(b, second));
+        let (due, next_due) = (x < LOW, y < LOW);
+        // No branch: whether a word is due is as good as random, and a wrong guess costs more than the rest.
+        let rest = std::hint::select_unpredictable(due, words >> 16, words & 0xffff);
+        let first = std::hint::select_unpredictable(due, x << 16 | words & 0xffff, x);
+        let second = std::hint::select_unpredictable(next_due, y << 16 | rest, y);
+        self.states = [first, second];
+        self.at = self.at.wrapping_add(usize::from(due).wrapping_add(usize::from(next_due)) << 1);
+    }
+}
+
+/// A state behind an entry, before a word that may be due.
+#[inline(always)]
+fn passed(range: u32, state: u32) -> u32 {
+    let offset = (state & (TOTAL - 1)).wrapping_sub(range >> 16);
+    (range & 0xffff).wrapping_mul(state >> PRECISION).wrapping_add(offset)
+}
+
+/// The two words at `at`, zeros after the end.
+#[cold]
+fn near_the_end(bytes: &[u8], at: usize) -> u32 {
+    let rest = bytes.get(at..).unwrap_or(&[]);
+    rest.iter().take(4).rev().fold(0, |words, b| words << 8 | u32::from(*b))
 }
 
 #[cfg(test)]
@@ -286,12 +372,14 @@ mod tests {
 
     #[test]
     fn dividing_by_a_frequency_rounds_down() {
-        for f in 1..=TOTAL as u16 {
-            let around = |q: u64| [q * u64::from(f), (q * u64::from(f)).saturating_sub(1), q * u64::from(f) + 1];
-            let most = u64::from(u32::MAX) / u64::from(f);
+        for f in 1..=TOTAL {
+            let reciprocal = Ready::of((0, f as u16)).reciprocal;
+            let most = (1u64 << 20) - 1;
+            let around = |q: u64| [q * u64::from(f), q * u64::from(f) + 1, q * u64::from(f) + u64::from(f) - 1];
             let all = [0, 1, 2, most / 3, most / 2, most - 1, most].map(around);
-            for x in all.iter().flatten().chain(&[u64::from(u32::MAX)]).filter_map(|x| u32::try_from(*x).ok()) {
-                assert_eq!(divide(x, f), x / u32::from(f), "{x} / {f}");
+            for x in all.into_iter().flatten().filter(|x| *x < u64::from(f) << 20) {
+                let x = u32::try_from(x).unwrap();
+                assert_eq!(divide(x, reciprocal), x / f, "{x} / {f}");
             }
         }
     }

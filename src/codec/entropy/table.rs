@@ -153,9 +153,9 @@ impl Table {
         self.slots.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// [`Table::slot`] of every slot.
-    pub fn slots(&self) -> Option<&[u32; TOTAL as usize]> {
-        self.slots.first_chunk()
+    /// How many entries there are.
+    pub fn entries(&self) -> u32 {
+        self.ranges.len() as u32
     }
 
     /// Bits that a symbol costs, for those who choose.

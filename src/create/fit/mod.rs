@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::codec::block::Effort;
+use crate::codec::block::{Effort, Found};
 use crate::codec::classes::coder::{Coder, DEAD, FEWEST_IN_ROW, LEVEL_MAX, MOST_COLUMNS, row_len, symbol_of};
 use crate::codec::classes::map::{exponents, row_runs};
 use crate::codec::classes::model::{Class, MOST_CLASSES, Model};
@@ -28,7 +28,7 @@ use stats::Stats;
 
 /// Blocks of a tensor that are looked at closely.
 const MOST_SAMPLES: usize = 8;
-/// And of one of which three quarters and more are kept.
+/// And of one of which three quarters and more are kept; of a tensor of more blocks than [`MOST_SAMPLES`], one.
 const MOST_DENSE_SAMPLES: usize = 2;
 /// Fewer kept units than this teach nothing about a tensor.
 const FEWEST: u64 = 256;
@@ -77,7 +77,8 @@ impl Task<'_> {
             next += 1;
             // Where nearly all moved, few blocks say as much as many do elsewhere.
             if next == 1 && delta.positions.len() as u64 * 4 > blocks[i].1 * 3 {
-                chosen = self::chosen(blocks.len(), MOST_DENSE_SAMPLES);
+                let most = if blocks.len() > MOST_SAMPLES { 1 } else { MOST_DENSE_SAMPLES };
+                chosen = self::chosen(blocks.len(), most);
             }
             let base = if may_use_base { base } else { Cow::Borrowed(&[][..]) };
             samples.push(Sample::new(self.info, self.kind, blocks[i], delta, &base));
@@ -346,20 +347,14 @@ fn row_sums(
 
 impl Fit {
     /// Levels for the row runs of a block of the tensor, where rows make a difference.
-    pub fn rows(
-        &self,
-        info: &TensorInfo,
-        kind: ValueKind,
-        at: (u64, u64),
-        delta: &BlockDelta,
-        base: &[u8],
-    ) -> Vec<i16> {
+    pub fn rows(&self, info: &TensorInfo, kind: ValueKind, at: (u64, u64), found: Found, base: &[u8]) -> Vec<i16> {
         let Some(table) = &self.coder.model.rows else { return Vec::new() };
+        let delta = found.listed();
         let mut own = Vec::new();
         if self.coder.uses_base {
             exponents(info.dtype, base, &mut own);
         }
-        let moved = moved(info, kind, delta);
+        let moved = moved(info, kind, &delta);
         let prior = prior_of(table);
         let sums = row_sums(info, &self.coder, &self.activity, (at.0, at.1 as u32), &delta.positions, &moved, &own);
         sums.into_iter().map(|(seen, expected)| level(seen, expected, &prior)).collect()

@@ -11,7 +11,7 @@ mod judge;
 mod lies;
 mod random;
 
-use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Effort, Encoded, Frame, Stored};
+use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Effort, Encoded, Found, Frame, Stored};
 use crate::codec::classes::coder::{level_of, symbol_of};
 use crate::codec::classes::map::ClassMap;
 use crate::codec::classes::mask::{self, Decoded};
@@ -19,8 +19,9 @@ use crate::codec::classes::symbols::Split;
 use crate::codec::classes::values;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
+use crate::codec::positions::set_bits;
 use crate::error::{Error, Result};
-use crate::model::delta::BlockDelta;
+use crate::model::delta::{BlockDelta, StepBlock};
 use random::{Case, Random};
 
 impl Case {
@@ -50,6 +51,12 @@ impl Case {
         let mut out = BlockDelta::default();
         let stored = Stored { mask_codec, value_codec, kept, mask, values, zero_steps: false };
         block::decode(&self.frame(), &stored, &mut out).map(|()| out)
+    }
+
+    fn bits(&self) -> Vec<u64> {
+        let mut bits = Vec::new();
+        set_bits(&self.delta.positions, self.len, &mut bits);
+        bits
     }
 
     fn split(&self) -> Option<Split> {
@@ -126,11 +133,21 @@ fn check_mask(case: &Case, bytes: &[u8], random: &mut Random) {
 }
 
 fn check_values(case: &Case, split: Split, bytes: &[u8], random: &mut Random) {
-    let (map, mut out) = (case.map(&case.rows), Vec::new());
-    let (model, positions) = (&case.coder.model, &case.delta.positions);
+    let (classes, mut out) = (case.map(&case.rows).of_units(&case.delta.positions), Vec::new());
+    let (model, mut short) = (&case.coder.model, Vec::new());
     for other in damaged(bytes, random).into_iter().filter(|other| other != bytes) {
-        match values::decode(model, &map, split, positions, &other, &mut out) {
-            Ok(()) => assert_eq!(values::encode(model, &map, split, positions, &out), Some(other), "{}", case.name),
+        let found = values::decode(model, split, &classes, &other, &mut out);
+        if split == (Split::Step { bits: 16 }) {
+            let same = values::decode_short(model, &classes, &other, &mut short);
+            assert_eq!(same.is_ok(), found.is_ok(), "{}", case.name);
+            assert!(
+                found.is_err() || short.iter().map(|step| u64::from(*step)).eq(out.iter().copied()),
+                "{}",
+                case.name
+            );
+        }
+        match found {
+            Ok(()) => assert_eq!(values::encode(model, split, &classes, &out), Some(other), "{}", case.name),
             Err(e) => assert!(matches!(e, Error::Malformed { .. }), "{e}"),
         }
     }
@@ -143,7 +160,7 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
         let found = Some(map.class(unit)).filter(|c| *c != super::map::NO_CLASS).map(usize::from);
         assert_eq!(found, judge.class(unit), "unit {unit} of {}", case.name);
     }
-    let bits = mask::bits_of(&case.delta.positions, case.len);
+    let bits = case.bits();
     let mask = case.encode_mask(&bits, &case.rows).unwrap();
     assert_eq!(mask, judge.mask(&case.delta.positions), "{}", case.name);
     let decoded = case.decode_mask(&mask).unwrap();
@@ -155,7 +172,11 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
     check_narrow(case, &bits, &mask);
     check_mask(case, &mask, random);
     if let Some(split) = case.split() {
-        let values = values::encode(&case.coder.model, &map, split, &case.delta.positions, &case.delta.codes).unwrap();
+        let (mut classes, mut narrow) = (Vec::new(), Vec::new());
+        map.of_kept(&bits, &mut classes);
+        map.of_kept_inline::<false>(&bits, &mut narrow);
+        assert_eq!([&classes, &narrow], [&map.of_units(&case.delta.positions); 2], "{}", case.name);
+        let values = values::encode(&case.coder.model, split, &classes, &case.delta.codes).unwrap();
         assert_eq!(values, judge.values(split, &case.delta), "{}", case.name);
         check_values(case, split, &values, random);
         if !case.delta.positions.is_empty() {
@@ -168,9 +189,16 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
 
 /// What the encoder chose gives back what it was given.
 fn check_choice(case: &Case, effort: Effort) -> (u8, u8) {
-    let encoded = block::encode(&case.frame(), &case.delta, &case.rows, effort);
+    let frame = case.frame();
+    let encoded = block::encode(&frame, Found::List(&case.delta), &case.rows, effort);
     if !case.delta.positions.is_empty() {
         assert_eq!(case.decode(&encoded).unwrap(), case.delta, "{}", case.name);
+    }
+    if block::is_short(&frame) {
+        let steps = case.delta.codes.iter().map(|code| *code as u16).collect();
+        let block = StepBlock { mask: case.bits(), steps };
+        let same = block::encode(&frame, Found::Steps(&block), &case.rows, effort);
+        assert_eq!(same, encoded, "{}", case.name);
     }
     (encoded.mask_codec, encoded.value_codec)
 }
@@ -211,7 +239,7 @@ fn what_is_kept_in_a_dead_row_is_lost() {
         let judge = case.judge();
         let Some(dead) = (0..case.len).find(|u| judge.class(*u).is_none()) else { continue };
         case.delta = BlockDelta { positions: vec![dead], codes: vec![1] };
-        assert_eq!(case.encode_mask(&mask::bits_of(&[dead], case.len), &case.rows), None);
+        assert_eq!(case.encode_mask(&case.bits(), &case.rows), None);
         assert_ne!(check_choice(&case, Effort::Default).0, CLASSED_MASK);
         tried += 1;
     }

@@ -1,0 +1,170 @@
+//! A block, decoded: to a list, or to bits where that is what the next one takes.
+
+use crate::codec::block::scratch::{Scratch, with_scratch};
+use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Frame, is_by_class, is_short};
+use crate::codec::classes::coder::Coder;
+use crate::codec::classes::symbols::Split;
+use crate::codec::classes::{mask, values};
+use crate::codec::{codes, positions};
+use crate::error::{Error, Result};
+use crate::model::delta::{BlockDelta, SignBlock, StepBlock, list_bits};
+
+/// How a block is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub mask_codec: u8,
+    pub value_codec: u8,
+    pub kept: u32,
+    pub mask: &'a [u8],
+    pub values: &'a [u8],
+    /// Whether a step may be 0, as in a tensor that is carried whole.
+    pub zero_steps: bool,
+}
+
+/// Decodes a block to a list.
+pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Result<()> {
+    out.clear();
+    if is_short(frame) {
+        return with_scratch(|scratch| {
+            let mut steps = std::mem::take(&mut scratch.steps);
+            let done = decode_steps_with(frame, stored, scratch, &mut steps);
+            if done.is_ok() {
+                steps.list(out);
+            }
+            scratch.steps = steps;
+            done
+        });
+    }
+    let Some(coder) = check_codecs(frame, stored)? else {
+        positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
+        return decode_codes(frame, stored, &mut out.codes);
+    };
+    with_scratch(|scratch| {
+        let mut bits = std::mem::take(&mut scratch.bits);
+        let done = decode_by_class(frame, coder, stored, scratch, &mut bits, out);
+        scratch.bits = bits;
+        done
+    })
+}
+
+/// Decodes a block of signs to bits. Which rules hold, and in which order they are checked, is as for [`decode`].
+pub(crate) fn decode_signs(frame: &Frame, stored: &Stored, out: &mut SignBlock) -> Result<()> {
+    let coder = check_codecs(frame, stored)?;
+    with_scratch(|scratch| decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask))?;
+    if stored.value_codec == CLASSED_VALUES {
+        return Err(Error::malformed("CLS-6", "codes", "sign values are never coded by class"));
+    }
+    codes::decode_signs(stored.value_codec, stored.values, stored.kept, &mut out.signs)
+}
+
+/// Decodes a block of steps of 16 bits to bits and steps. Which rules hold, and in which order they are checked, is as for
+/// [`decode`].
+pub(crate) fn decode_steps(frame: &Frame, stored: &Stored, out: &mut StepBlock) -> Result<()> {
+    with_scratch(|scratch| decode_steps_with(frame, stored, scratch, out))
+}
+
+fn decode_steps_with(frame: &Frame, stored: &Stored, scratch: &mut Scratch, out: &mut StepBlock) -> Result<()> {
+    let coder = check_codecs(frame, stored)?;
+    decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask)?;
+    let Some(coder) = coder.filter(|_| stored.value_codec == CLASSED_VALUES) else {
+        decode_codes(frame, stored, &mut scratch.codes)?;
+        out.steps.clear();
+        out.steps.extend(scratch.codes.iter().map(|code| low16(*code)));
+        return Ok(());
+    };
+    fill_map(frame, coder, stored, &mut scratch.mask)?;
+    scratch.mask.map.of_kept(&out.mask, &mut scratch.classes);
+    values::decode_short(&coder.model, &scratch.classes, stored.values, &mut out.steps)?;
+    codes::check_short(&out.steps, stored.zero_steps)
+}
+
+fn decode_by_class(
+    frame: &Frame,
+    coder: &Coder,
+    stored: &Stored,
+    scratch: &mut Scratch,
+    bits: &mut Vec<u64>,
+    out: &mut BlockDelta,
+) -> Result<()> {
+    decode_mask(frame, Some(coder), stored, &mut scratch.mask, bits)?;
+    list_bits(bits, &mut out.positions);
+    if stored.value_codec != CLASSED_VALUES {
+        return decode_codes(frame, stored, &mut out.codes);
+    }
+    fill_map(frame, coder, stored, &mut scratch.mask)?;
+    let no_split = || Error::malformed("CLS-6", "codes", format!("{} values are never coded by class", frame.kind));
+    let split = Split::of(frame.kind, frame.info.dtype).ok_or_else(no_split)?;
+    scratch.mask.map.of_kept(bits, &mut scratch.classes);
+    values::decode(&coder.model, split, &scratch.classes, stored.values, &mut out.codes)?;
+    codes::check(frame.kind, &out.codes, stored.zero_steps)
+}
+
+/// A code of a step of 16 bits: no more are set.
+fn low16(code: u64) -> u16 {
+    let [low, high, ..] = code.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+/// Decodes a mask to bits.
+fn decode_mask(
+    frame: &Frame,
+    coder: Option<&Coder>,
+    stored: &Stored,
+    scratch: &mut mask::Decoded,
+    out: &mut Vec<u64>,
+) -> Result<()> {
+    let Some(coder) = coder.filter(|_| stored.mask_codec == CLASSED_MASK) else {
+        let mut listed = Vec::new();
+        return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut listed, out);
+    };
+    mask::decode(coder, &frame.units(), stored.mask, scratch)?;
+    let found: u64 = scratch.bits.iter().map(|word| u64::from(word.count_ones())).sum();
+    if found != u64::from(stored.kept) {
+        let detail = format!("holds {found} positions, must hold {}", stored.kept);
+        return Err(Error::malformed("MSK-2", "mask", detail));
+    }
+    // The next mask is decoded into what this one leaves.
+    std::mem::swap(&mut scratch.bits, out);
+    Ok(())
+}
+
+/// Sees to it that the class of every unit is known, once the mask was read.
+fn fill_map(frame: &Frame, coder: &Coder, stored: &Stored, scratch: &mut mask::Decoded) -> Result<()> {
+    let by_class = stored.mask_codec == CLASSED_MASK;
+    if !by_class && coder.model.rows.is_some() {
+        let detail = "are coded by class, which here needs the levels of rows that a mask by class has";
+        return Err(Error::malformed("CLS-6", "codes", detail));
+    }
+    if !by_class || !mask::needs_map(coder) {
+        let rows = if by_class { scratch.rows.as_slice() } else { &[] };
+        scratch.map.fill(coder, &frame.units(), rows);
+    }
+    Ok(())
+}
+
+/// The coder of a block that is coded by class, none for another; refuses codecs that this build does not know.
+fn check_codecs<'a>(frame: &Frame<'a>, stored: &Stored) -> Result<Option<&'a Coder>> {
+    if stored.mask_codec > CLASSED_MASK {
+        let found = stored.mask_codec.into();
+        return Err(Error::Unsupported { what: "mask codec".into(), found, known: CLASSED_MASK.into() });
+    }
+    if stored.value_codec > CLASSED_VALUES {
+        let found = stored.value_codec.into();
+        return Err(Error::Unsupported { what: "value codec".into(), found, known: CLASSED_VALUES.into() });
+    }
+    if !is_by_class(stored.mask_codec, stored.value_codec) {
+        return Ok(None);
+    }
+    let missing = || Error::malformed("CLS-1", "block", "is coded by class, but its tensor has no coder");
+    let coder = frame.coder.ok_or_else(missing)?;
+    let unit = frame.info.dtype.unit_bytes() as u64;
+    if coder.uses_base && frame.base.len() as u64 != u64::from(frame.len).saturating_mul(unit) {
+        return Err(Error::Internal(format!("{} bytes of the base for {} units", frame.base.len(), frame.len)));
+    }
+    Ok(Some(coder))
+}
+
+fn decode_codes(frame: &Frame, stored: &Stored, out: &mut Vec<u64>) -> Result<()> {
+    let Stored { value_codec, values, kept, zero_steps, .. } = *stored;
+    codes::decode(value_codec, values, frame.kind, frame.info.dtype, kept, zero_steps, out)
+}
