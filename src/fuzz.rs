@@ -142,7 +142,8 @@ fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) 
     }
     assert_eq!((delta.positions.as_slice(), delta.codes.len()), (listed.as_slice(), kept as usize));
     if let Some(split) = Split::of(frame.kind, frame.info.dtype).filter(|_| value_codec == CLASSED_VALUES) {
-        let classes = decoded.map.of_units(&delta.positions);
+        let mut classes = Vec::new();
+        decoded.map.of_units(&delta.positions, &mut classes);
         let again = values::encode(&coder.model, split, &classes, &delta.codes);
         assert_eq!(again.as_deref(), Some(values));
     }

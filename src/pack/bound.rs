@@ -263,7 +263,7 @@ impl<'a> DeltaBlocks<'a> {
         Ok(true)
     }
 
-    /// [`DeltaBlocks::signs`] of a delta of steps of 16 bits.
+    /// [`DeltaBlocks::signs`] of a delta of steps of 16 bits; false also where so few are kept that a list is better.
     pub(crate) fn steps(
         &self,
         start: u64,
@@ -271,16 +271,17 @@ impl<'a> DeltaBlocks<'a> {
         base: Option<&dyn TensorSource>,
         out: &mut StepBlock,
     ) -> Result<bool> {
-        let is_short = self.own.kind == ValueKind::Step && self.own.info.dtype.unit_bytes() == 2;
-        if !is_short || !self.is_block(start, len) {
+        if !self.is_block(start, len) {
             return Ok(false);
         }
-        match usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) {
-            Some(at) => {
-                self.body.block(&self.own, &at, base, |frame, stored| block::decode_steps(frame, stored, out))?;
-            }
-            None => out.clear(),
+        let Some(at) = usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) else {
+            out.clear();
+            return Ok(true);
+        };
+        if !block::has_steps(self.own.kind, &self.own.info, at.row.kept, u32::try_from(len).unwrap_or(u32::MAX)) {
+            return Ok(false);
         }
+        self.body.block(&self.own, &at, base, |frame, stored| block::decode_steps(frame, stored, out))?;
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! A block, decoded: to a list, or to bits where that is what the next one takes.
 
 use crate::codec::block::scratch::{Scratch, with_scratch};
-use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Frame, is_by_class, is_short};
+use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Frame, has_steps, is_by_class};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
@@ -24,7 +24,7 @@ pub(crate) struct Stored<'a> {
 /// Decodes a block to a list.
 pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Result<()> {
     out.clear();
-    if is_short(frame) {
+    if has_steps(frame.kind, frame.info, stored.kept, frame.len) {
         return with_scratch(|scratch| {
             let mut steps = std::mem::take(&mut scratch.steps);
             let done = decode_steps_with(frame, stored, scratch, &mut steps);
@@ -94,7 +94,7 @@ fn decode_by_class(
     fill_map(frame, coder, stored, &mut scratch.mask)?;
     let no_split = || Error::malformed("CLS-6", "codes", format!("{} values are never coded by class", frame.kind));
     let split = Split::of(frame.kind, frame.info.dtype).ok_or_else(no_split)?;
-    scratch.mask.map.of_kept(bits, &mut scratch.classes);
+    scratch.mask.map.of_units(&out.positions, &mut scratch.classes);
     values::decode(&coder.model, split, &scratch.classes, stored.values, &mut out.codes)?;
     codes::check(frame.kind, &out.codes, stored.zero_steps)
 }

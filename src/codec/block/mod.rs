@@ -59,7 +59,8 @@ pub(crate) fn needs_base(mask_codec: u8, value_codec: u8, coder: Option<&Coder>)
     is_by_class(mask_codec, value_codec) && coder.is_some_and(|c| c.uses_base)
 }
 
-/// Whether a block holds steps of 16 bits, which have a form of their own.
-pub(crate) fn is_short(frame: &Frame) -> bool {
-    frame.kind == ValueKind::Step && frame.info.dtype.unit_bytes() == 2
+/// Whether a block of steps is decoded to bits and narrow numbers: those of 16 bits, where enough are kept that looking at every
+/// word of the mask costs less than a list.
+pub(crate) fn has_steps(kind: ValueKind, info: &TensorInfo, kept: u32, len: u32) -> bool {
+    kind == ValueKind::Step && info.dtype.unit_bytes() == 2 && u64::from(kept).saturating_mul(16) >= u64::from(len)
 }

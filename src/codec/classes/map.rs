@@ -160,8 +160,9 @@ impl ClassMap {
     }
 
     /// The classes of units.
-    pub fn of_units(&self, units: &[u32]) -> Vec<u8> {
-        units.iter().map(|p| self.class(*p)).collect()
+    pub fn of_units(&self, units: &[u32], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend(units.iter().map(|p| self.class(*p)));
     }
 
     /// The classes of the units whose bits are set, in order.

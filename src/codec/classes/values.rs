@@ -58,10 +58,11 @@ pub(crate) fn decode(model: &Model, split: Split, classes: &[u8], bytes: &[u8], 
     out.clear();
     out.reserve(classes.len());
     match split {
-        // Spelled out so that the compiler knows the width.
+        // Spelled out so that the compiler knows the widths.
         Split::Step { bits: 32 } => {
             read(&mut decoder, &tables, Split::Step { bits: 32 }, classes, |code| out.push(code))?;
         }
+        SHORT => read(&mut decoder, &tables, SHORT, classes, |code| out.push(code))?,
         other => read(&mut decoder, &tables, other, classes, |code| out.push(code))?,
     }
     decoder.finish()

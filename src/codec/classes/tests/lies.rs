@@ -226,8 +226,8 @@ fn a_block_lies() {
     let frame = Frame { info: &info, kind: ValueKind::Step, start: 0, len: 6, coder: Some(&coder), base: &[] };
     let (map, split) = super::block_parts(&frame);
     let mask = crate::codec::classes::mask::encode(&coder, &map, &[0b01_0001], &[]).unwrap();
-    let codes =
-        |d: &BlockDelta| super::values::encode(&coder.model, split, &map.of_units(&d.positions), &d.codes).unwrap();
+    let classes = [0; 2];
+    let codes = |d: &BlockDelta| super::values::encode(&coder.model, split, &classes, &d.codes).unwrap();
     let (mask_codec, value_codec) = (CLASSED_MASK, CLASSED_VALUES);
     let block =
         |mask_codec, mask: &[u8], values: Vec<u8>| Encoded { mask_codec, value_codec, mask: mask.into(), values };
@@ -250,7 +250,7 @@ fn a_block_lies() {
     assert_eq!(step(2, &block(mask_codec, &mask, codes(&zero))), "VAL-2", "a step of 0");
     let infinite = BlockDelta { positions: vec![0, 4], codes: vec![0x7f80_0000, 0] };
     let split = crate::codec::classes::symbols::Split::of(ValueKind::F32, Dtype::F32).unwrap();
-    let values = super::values::encode(&coder.model, split, &map.of_units(&[0, 4]), &infinite.codes).unwrap();
+    let values = super::values::encode(&coder.model, split, &classes, &infinite.codes).unwrap();
     let found = decode(&info, Some(&coder), ValueKind::F32, 2, &block(mask_codec, &mask, values));
     assert_eq!(found, "VAL-2", "an infinite delta");
 }

@@ -53,6 +53,13 @@ impl Case {
         block::decode(&self.frame(), &stored, &mut out).map(|()| out)
     }
 
+    /// The classes of the kept units.
+    fn classes(&self) -> Vec<u8> {
+        let mut classes = Vec::new();
+        self.map(&self.rows).of_units(&self.delta.positions, &mut classes);
+        classes
+    }
+
     fn bits(&self) -> Vec<u64> {
         let mut bits = Vec::new();
         set_bits(&self.delta.positions, self.len, &mut bits);
@@ -133,7 +140,7 @@ fn check_mask(case: &Case, bytes: &[u8], random: &mut Random) {
 }
 
 fn check_values(case: &Case, split: Split, bytes: &[u8], random: &mut Random) {
-    let (classes, mut out) = (case.map(&case.rows).of_units(&case.delta.positions), Vec::new());
+    let (classes, mut out) = (case.classes(), Vec::new());
     let (model, mut short) = (&case.coder.model, Vec::new());
     for other in damaged(bytes, random).into_iter().filter(|other| other != bytes) {
         let found = values::decode(model, split, &classes, &other, &mut out);
@@ -175,7 +182,7 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
         let (mut classes, mut narrow) = (Vec::new(), Vec::new());
         map.of_kept(&bits, &mut classes);
         map.of_kept_inline::<false>(&bits, &mut narrow);
-        assert_eq!([&classes, &narrow], [&map.of_units(&case.delta.positions); 2], "{}", case.name);
+        assert_eq!([&classes, &narrow], [&case.classes(); 2], "{}", case.name);
         let values = values::encode(&case.coder.model, split, &classes, &case.delta.codes).unwrap();
         assert_eq!(values, judge.values(split, &case.delta), "{}", case.name);
         check_values(case, split, &values, random);
@@ -194,7 +201,7 @@ fn check_choice(case: &Case, effort: Effort) -> (u8, u8) {
     if !case.delta.positions.is_empty() {
         assert_eq!(case.decode(&encoded).unwrap(), case.delta, "{}", case.name);
     }
-    if block::is_short(&frame) {
+    if block::has_steps(case.kind, &case.info, case.len, case.len) {
         let steps = case.delta.codes.iter().map(|code| *code as u16).collect();
         let block = StepBlock { mask: case.bits(), steps };
         let same = block::encode(&frame, Found::Steps(&block), &case.rows, effort);
