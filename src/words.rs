@@ -13,6 +13,24 @@ pub(crate) const WORD: usize = 64;
 /// So few bits are looked at one by one.
 pub(crate) const FEW: u32 = 8;
 
+/// How many bits are set.
+pub(crate) fn count(bits: &[u64]) -> u64 {
+    #[inline(always)]
+    fn sum(bits: &[u64]) -> u64 {
+        bits.iter().fold(0, |sum, word| sum + u64::from(word.count_ones()))
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(bits: &[u64]) -> u64 {
+            sum(bits)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(bits) };
+    }
+    sum(bits)
+}
+
 /// The numbers of the bits that are set, of at most 2^16.
 pub(crate) fn list_shorts(bits: &[u64], out: &mut Vec<u16>) {
     #[cfg(target_arch = "x86_64")]

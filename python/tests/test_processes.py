@@ -103,7 +103,9 @@ LONG = """
 
 def test_ctrl_c(made):
     b, f, _ = made
-    command = [sys.executable, "-c", textwrap.dedent(LONG), str(b), str(f)]
+    # Where this runs in the background, signals of the terminal are ignored, and children would inherit that.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", listen + textwrap.dedent(LONG), str(b), str(f)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "ready\n"
     time.sleep(0.7)

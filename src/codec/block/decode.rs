@@ -8,6 +8,7 @@ use crate::codec::classes::{mask, values};
 use crate::codec::{codes, positions};
 use crate::error::{Error, Result};
 use crate::model::delta::{BlockDelta, SignBlock, StepBlock, list_bits};
+use crate::words;
 
 /// How a block is stored.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ fn decode_mask(
         return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut listed, out);
     };
     mask::decode(coder, &frame.units(), stored.mask, scratch)?;
-    let found: u64 = scratch.bits.iter().map(|word| u64::from(word.count_ones())).sum();
+    let found = words::count(&scratch.bits);
     if found != u64::from(stored.kept) {
         let detail = format!("holds {found} positions, must hold {}", stored.kept);
         return Err(Error::malformed("MSK-2", "mask", detail));

@@ -2,12 +2,12 @@
 
 use crate::codec::classes::coder::{Coder, level_of, row_len, symbol_of};
 use crate::codec::classes::map::{ClassMap, Units, row_runs};
-use crate::codec::classes::walker::{ByRun, ByUnit, Passed, Walker, class_runs};
+use crate::codec::classes::walker::{ByRun, ByUnit, Passed, Run, Walker, class_runs};
 use crate::codec::classes::wide;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::error::{Error, Result};
-use crate::words::WORD;
+use crate::words::{WORD, count};
 
 /// The levels of the rows, then class by class whether it keeps any, and the gaps. `None` where the coder's tables lack a symbol
 /// or a dead row keeps something.
@@ -35,9 +35,8 @@ pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) 
 /// Which classes keep any unit, those that are none included.
 fn occupied(coder: &Coder, map: &ClassMap, bits: &[u64]) -> [bool; 256] {
     let mut out = [false; 256];
-    let kept: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
     // In a dense mask every class soon shows.
-    if kept > bits.len().saturating_mul(WORD / 4) && !map.any_without() {
+    if count(bits) > (bits.len() as u64).saturating_mul(WORD as u64 / 4) && !map.any_without() {
         for ((number, _), slot) in (0u8..).zip(&coder.model.classes).zip(&mut out) {
             *slot = wide::keeps(map, number, bits);
         }
@@ -138,7 +137,7 @@ pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decod
         let runs = class_runs(coder, units, &out.rows);
         read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
             let own = runs.get(usize::from(number)).map_or(&[][..], Vec::as_slice);
-            read_class(decoder, table, number, &mut ByRun::new(own), bits)
+            wide::read_class_of_runs(decoder, table, own, number, bits)
         })?;
     }
     decoder.finish()
@@ -170,6 +169,56 @@ pub(super) fn read_class_of_map<const WIDE: bool>(
     read_class(decoder, table, class, &mut ByUnit::<WIDE>::new(map, class), bits)
 }
 
+/// Reads gaps as long as any but the longest is sure to end within the run; the entry of one that may be longer.
+#[inline(always)]
+fn read_sure(
+    decoder: &mut Decoder<1>,
+    table: &GapTable,
+    walker: &mut impl Walker,
+    bits: &mut [u64],
+    hits: &mut u64,
+) -> Option<u32> {
+    /// Gaps between two looks at the end.
+    const GAPS: usize = 64;
+    let (longest, low_bits) = (u64::from(table.last) << table.shift, (1u64 << table.shift).wrapping_sub(1));
+    while walker.sure() >= longest && !decoder.is_past_end() {
+        // A copy of its own stays in registers.
+        let mut own = *decoder;
+        for _ in 0..GAPS {
+            if walker.sure() < longest {
+                break;
+            }
+            let [entry] = own.entries([&table.table]);
+            if entry == table.last {
+                *decoder = own;
+                return Some(entry);
+            }
+            let low = own.bits.peek() & low_bits;
+            own.bits.skip(table.shift);
+            walker.pass_sure(u64::from(entry) << table.shift | low);
+            let (word, bit) = walker.take();
+            if let Some(word) = bits.get_mut(word) {
+                *word ^= bit;
+            }
+            *hits = hits.wrapping_add(1);
+        }
+        *decoder = own;
+    }
+    None
+}
+
+/// Reads the kept units of one class of runs.
+#[inline(always)]
+pub(super) fn read_class_of_runs(
+    decoder: &mut Decoder<1>,
+    table: &GapTable,
+    runs: &[Run],
+    class: u8,
+    bits: &mut [u64],
+) -> Result<()> {
+    read_class(decoder, table, class, &mut ByRun::new(runs), bits)
+}
+
 #[inline(always)]
 fn read_class(
     decoder: &mut Decoder<1>,
@@ -182,11 +231,12 @@ fn read_class(
     let members = if table.inverted { walker.set_all(bits) } else { 0 };
     let mut hits = 0u64;
     loop {
-        let entry = decoder.entry(&table.table);
+        let entry = match read_sure(decoder, table, walker, bits, &mut hits) {
+            Some(entry) => entry,
+            None => decoder.entry(&table.table),
+        };
         let high = u64::from(entry) << table.shift;
-        // By far most gaps end within a long run, which takes one step.
-        let at_once = entry != table.last && high.wrapping_add(1 << table.shift) <= walker.sure();
-        match if at_once { Passed::More } else { walker.pass(high) } {
+        match walker.pass(high) {
             // The end is the smallest high part that reaches it; where that is the last entry, a zero follows.
             Passed::End { short } if short >> table.shift == 0 => {
                 if entry == table.last && decoder.entry(&table.table) != 0 {
@@ -204,7 +254,7 @@ fn read_class(
             Passed::More => {}
         }
         let low = decoder.bits.take(table.shift);
-        if let Passed::End { .. } = walker.pass(if at_once { high | low } else { low }) {
+        if let Passed::End { .. } = walker.pass(low) {
             return bad("has a gap that leads past its end");
         }
         let (word, bit) = walker.take();

@@ -22,6 +22,9 @@ pub(super) trait Walker {
         0
     }
 
+    /// Passes fewer units than are known to follow.
+    fn pass_sure(&mut self, _n: u64) {}
+
     /// Takes the next unit, which [`Walker::pass`] said is there: its word, and its bit in that.
     fn take(&mut self) -> (usize, u64);
 
@@ -151,6 +154,11 @@ impl Walker for ByRun<'_> {
     #[inline(always)]
     fn sure(&self) -> u64 {
         self.end.wrapping_sub(self.at).into()
+    }
+
+    #[inline(always)]
+    fn pass_sure(&mut self, n: u64) {
+        self.at = self.at.wrapping_add(n as u32);
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::{ClassMap, Units};
 use crate::codec::classes::mask;
 use crate::codec::classes::short::{ShortReader, ShortWriter};
+use crate::codec::classes::walker::Run;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
 #[cfg(target_arch = "x86_64")]
@@ -102,7 +103,27 @@ pub(super) fn read_short_steps(
     short.read(decoder, classes, out)
 }
 
-/// Reads the kept units of one class.
+/// Reads the kept units of one class of runs.
+pub(super) fn read_class_of_runs(
+    decoder: &mut Decoder<1>,
+    table: &GapTable,
+    runs: &[Run],
+    class: u8,
+    bits: &mut [u64],
+) -> Result<()> {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(d: &mut Decoder<1>, table: &GapTable, runs: &[Run], class: u8, bits: &mut [u64]) -> Result<()> {
+            mask::read_class_of_runs(d, table, runs, class, bits)
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(decoder, table, runs, class, bits) };
+    }
+    mask::read_class_of_runs(decoder, table, runs, class, bits)
+}
+
+/// Reads the kept units of one class of a map.
 pub(super) fn read_class(
     decoder: &mut Decoder<1>,
     table: &GapTable,
