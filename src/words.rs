@@ -48,21 +48,55 @@ pub(crate) fn list_shorts(bits: &[u64], out: &mut Vec<u16>) {
 #[inline(always)]
 fn list_shorts_inline<const WIDE: bool>(bits: &[u64], out: &mut Vec<u16>) {
     out.clear();
-    let (all, mut found): ([u16; WORD], _) = (std::array::from_fn(|i| i as u16), [0; WORD]);
+    let all: [u16; WORD] = std::array::from_fn(|i| i as u16);
     for (start, word) in (0u16..).step_by(WORD).zip(bits) {
-        if word.count_ones() <= FEW {
-            let mut left = *word;
+        let from = out.len();
+        extend_kept::<u16, WIDE>(&all, *word, out);
+        out.get_mut(from..).unwrap_or_default().iter_mut().for_each(|place| *place |= start);
+    }
+}
+
+/// A number of which those that are kept can be put side by side.
+pub(crate) trait Lane: Copy + Default {
+    /// Puts the numbers whose bits are set to the front of `to`; what follows them there means nothing.
+    fn compress<const WIDE: bool>(from: &[Self; WORD], kept: u64, to: &mut [Self; WORD]);
+}
+
+impl Lane for u8 {
+    #[inline(always)]
+    fn compress<const WIDE: bool>(from: &[u8; WORD], kept: u64, to: &mut [u8; WORD]) {
+        compress_bytes::<WIDE>(from, kept, to);
+    }
+}
+
+impl Lane for u16 {
+    #[inline(always)]
+    fn compress<const WIDE: bool>(from: &[u16; WORD], kept: u64, to: &mut [u16; WORD]) {
+        compress_shorts::<WIDE>(from, kept, to);
+    }
+}
+
+/// Adds the numbers whose bits are set, in order.
+#[inline(always)]
+pub(crate) fn extend_kept<T: Lane, const WIDE: bool>(from: &[T; WORD], kept: u64, out: &mut Vec<T>) {
+    match kept {
+        0 => {}
+        u64::MAX => out.extend_from_slice(from),
+        few if few.count_ones() <= FEW => {
+            let mut left = few;
             while left != 0 {
-                out.push(start | left.trailing_zeros() as u16);
+                out.extend(from.get(left.trailing_zeros() as usize));
                 left &= left - 1;
             }
-            continue;
         }
-        let n = out.len() + word.count_ones() as usize;
-        compress_shorts::<WIDE>(&all, *word, &mut found);
-        // Always the same length is copied faster.
-        out.extend(found.map(|place| place | start));
-        out.truncate(n);
+        many => {
+            let mut found = [T::default(); WORD];
+            T::compress::<WIDE>(from, many, &mut found);
+            let n = out.len() + many.count_ones() as usize;
+            // Always the same length is copied faster.
+            out.extend_from_slice(&found);
+            out.truncate(n);
+        }
     }
 }
 
@@ -124,8 +158,8 @@ pub(crate) fn members<const WIDE: bool>(chunk: &[u8; WORD], class: u8) -> u64 {
 pub(crate) fn without_lowest<const WIDE: bool>(word: u64, n: u64) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if WIDE {
-        // SAFETY: whoever asks for the wide form has found BMI2. Bit n of the deposited word
-        // is the first that stays, and none below it does.
+        // SAFETY: whoever asks for the wide form has found BMI2. Bit n of the deposited word is the first that stays, and none
+        // below it does.
         let first = unsafe { std::arch::x86_64::_pdep_u64(1u64.wrapping_shl(n as u32), word) };
         return word & first.wrapping_neg();
     }
@@ -192,9 +226,9 @@ fn shorts_in(word: u64) -> [u16; 4] {
     [word as u16, (word >> 16) as u16, (word >> 32) as u16, (word >> 48) as u16]
 }
 
-/// Puts the bytes whose bits are set to the front of `to`; what follows them there means nothing.
+/// [`Lane::compress`].
 #[inline(always)]
-pub(crate) fn compress_bytes<const WIDE: bool>(from: &[u8; WORD], kept: u64, to: &mut [u8; WORD]) {
+fn compress_bytes<const WIDE: bool>(from: &[u8; WORD], kept: u64, to: &mut [u8; WORD]) {
     let (mut kept, mut n) = (kept, 0);
     for group in from.as_chunks::<8>().0 {
         let found = extract::<WIDE>(u64::from_le_bytes(*group), bytes_of::<WIDE>(kept & 0xff));
@@ -206,9 +240,9 @@ pub(crate) fn compress_bytes<const WIDE: bool>(from: &[u8; WORD], kept: u64, to:
     }
 }
 
-/// Puts the numbers whose bits are set to the front of `to`; what follows them there means nothing.
+/// [`Lane::compress`].
 #[inline(always)]
-pub(crate) fn compress_shorts<const WIDE: bool>(from: &[u16; WORD], kept: u64, to: &mut [u16; WORD]) {
+fn compress_shorts<const WIDE: bool>(from: &[u16; WORD], kept: u64, to: &mut [u16; WORD]) {
     let (mut kept, mut n) = (kept, 0);
     for group in from.as_chunks::<4>().0 {
         let found = extract::<WIDE>(word_of(*group), shorts_of::<WIDE>(kept & 0xf));

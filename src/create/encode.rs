@@ -295,11 +295,13 @@ impl Encoder<'_> {
                 let (base, tuned) =
                     (self.pairs.base_units(pair, start, len)?, self.pairs.tuned_units(pair, start, len)?);
                 let dtype = pair.info.dtype;
-                if dtype.unit_bytes() == 2 {
+                let kept = if dtype.unit_bytes() == 2 {
                     step::short_differences(dtype, &base, &tuned, &mut steps);
-                    return Ok((Kept::Steps(steps), base, tuned));
-                }
-                (Kept::List(step::differences(dtype, &base, &tuned)), base, tuned)
+                    Kept::Steps(steps)
+                } else {
+                    Kept::List(step::differences(dtype, &base, &tuned))
+                };
+                (kept, base, tuned)
             }
             Job::Carried(info) => {
                 let bytes = self.pairs.carried_units(info, start, len)?;

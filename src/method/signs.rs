@@ -9,10 +9,8 @@ use crate::method::float::{Element, Real};
 use crate::method::stitch::{Met, OverlapRule, add_to_element, alone, combine};
 use crate::method::wide;
 use crate::model::delta::SignBlock;
-use crate::words::deposit;
+use crate::words::{WORD, deposit};
 
-/// Units of a word.
-const WORD: usize = 64;
 /// Where more than one unit in so many is kept, computing all of them is cheaper than those that are kept one after another.
 const DENSE: usize = 8;
 /// Words whose positions are listed before they are added to: what fits the nearest cache.

@@ -4,7 +4,7 @@ use crate::method::float::{load_unit, store_unit};
 use crate::method::wide;
 use crate::model::delta::{BlockDelta, StepBlock};
 use crate::model::dtype::Dtype;
-use crate::words::{FEW, WORD, compress_shorts, expand_shorts, members};
+use crate::words::{FEW, WORD, expand_shorts, extend_kept, members};
 
 /// The place of a float's bits in the order of the floats, as a two's-complement number of the same width: magnitude m for
 /// plus, −1 − m for minus. For what is no float, the bits themselves. [STP-1]
@@ -123,24 +123,7 @@ fn add_word<const FLOAT: bool, const WIDE: bool>(from: &[u8; 2 * WORD], to: &[u8
     }
     let kept = !members::<WIDE>(&steps.map(|step| u8::from(step != 0)), 0);
     out.mask.push(kept);
-    match kept {
-        u64::MAX => out.steps.extend_from_slice(&steps),
-        some if some.count_ones() <= FEW => {
-            let mut left = some;
-            while left != 0 {
-                out.steps.extend(steps.get(left.trailing_zeros() as usize));
-                left &= left - 1;
-            }
-        }
-        some => {
-            let mut found = [0; WORD];
-            compress_shorts::<WIDE>(&steps, some, &mut found);
-            let n = out.steps.len() + some.count_ones() as usize;
-            // Always the same length is copied faster.
-            out.steps.extend_from_slice(&found);
-            out.steps.truncate(n);
-        }
-    }
+    extend_kept::<u16, WIDE>(&steps, kept, &mut out.steps);
 }
 
 /// The units of a run that differ, and their steps. [STP-1]

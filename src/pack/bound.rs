@@ -257,7 +257,7 @@ impl<'a> DeltaBlocks<'a> {
         }
         out.mask.clear();
         out.signs.clear();
-        if let Some(at) = usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) {
+        if let Some(at) = self.keeping_from(start) {
             self.body.block(&self.own, &at, base, |frame, stored| block::decode_signs(frame, stored, out))?;
         }
         Ok(true)
@@ -274,7 +274,7 @@ impl<'a> DeltaBlocks<'a> {
         if !self.is_block(start, len) {
             return Ok(false);
         }
-        let Some(at) = usize::try_from(start >> self.block_log2()).ok().and_then(|i| self.keeping(i)) else {
+        let Some(at) = self.keeping_from(start) else {
             out.clear();
             return Ok(true);
         };
@@ -289,6 +289,11 @@ impl<'a> DeltaBlocks<'a> {
     fn keeping(&self, i: usize) -> Option<BlockAt<'_>> {
         let (row, start) = self.table.blocks.get(i).zip(self.starts.get(i)).filter(|(row, _)| row.kept > 0)?;
         Some(BlockAt { number: i as u64, row, payload_start: *start, coder: self.coder.as_ref() })
+    }
+
+    /// [`DeltaBlocks::keeping`] of the block that begins at unit `start`.
+    fn keeping_from(&self, start: u64) -> Option<BlockAt<'_>> {
+        self.keeping(usize::try_from(start.checked_shr(self.block_log2())?).ok()?)
     }
 
     /// Whether units `start..start + len` are exactly one block, as nearly always.

@@ -91,17 +91,10 @@ pub(crate) fn leaves_of_steps(block_start: u64, block: &StepBlock, out: &mut Vec
         if !places.is_empty() {
             out.extend(leaf.to_le_bytes());
             out.extend(low16(places.len() as u64));
-            append_shorts(out, &places);
-            append_shorts(out, own);
+            append::<2>(out, places.iter().map(|place| u64::from(*place)));
+            append::<2>(out, own.iter().map(|step| u64::from(*step)));
         }
     }
-}
-
-fn append_shorts(out: &mut Vec<u8>, numbers: &[u16]) {
-    let at = out.len();
-    out.resize(at.saturating_add(numbers.len().saturating_mul(2)), 0);
-    let (_, new) = out.split_at_mut_checked(at).unwrap_or_default();
-    new.as_chunks_mut::<2>().0.iter_mut().zip(numbers).for_each(|(to, number)| *to = number.to_le_bytes());
 }
 
 /// The lowest `N` bytes of each number.

@@ -4,10 +4,11 @@ use crate::codec::classes::coder::{Coder, DEAD, row_len};
 use crate::codec::classes::wide;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
-use crate::words::{FEW, WORD, compress_bytes, members};
+use crate::words::{WORD, extend_kept, members};
 
 /// What a dead row or column has instead of a class.
 pub(crate) const NO_CLASS: u8 = 255;
+
 /// One class a unit, padded to whole words with [`NO_CLASS`].
 #[derive(Debug, Default)]
 pub(crate) struct ClassMap {
@@ -173,26 +174,8 @@ impl ClassMap {
 
     #[inline(always)]
     pub(super) fn of_kept_inline<const WIDE: bool>(&self, bits: &[u64], out: &mut Vec<u8>) {
-        let mut found = [NO_CLASS; WORD];
         for (word, classes) in bits.iter().zip(self.classes.as_chunks::<WORD>().0) {
-            match *word {
-                0 => {}
-                u64::MAX => out.extend_from_slice(classes),
-                some if some.count_ones() <= FEW => {
-                    let mut left = some;
-                    while left != 0 {
-                        out.extend(classes.get(left.trailing_zeros() as usize));
-                        left &= left.wrapping_sub(1);
-                    }
-                }
-                some => {
-                    compress_bytes::<WIDE>(classes, some, &mut found);
-                    let n = out.len().wrapping_add(some.count_ones() as usize);
-                    // Always the same length is copied faster.
-                    out.extend_from_slice(&found);
-                    out.truncate(n);
-                }
-            }
+            extend_kept::<u8, WIDE>(classes, *word, out);
         }
     }
 

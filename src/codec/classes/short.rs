@@ -1,4 +1,4 @@
-//! Many steps of 16 bits, the most frequent codes of all: everything that is the same for all of them is looked up.
+//! Many steps of 16 bits, the most frequent codes of all: runs of them, for which each loop does one thing.
 
 use crate::codec::classes::model::MOST_CLASSES;
 use crate::codec::classes::symbols::Split;
@@ -18,7 +18,7 @@ const SYMBOL_BITS: u32 = 6;
 const RUN: usize = 64;
 
 /// How these steps are split.
-const STEP: Split = Split::Step { bits: 16 };
+pub(super) const STEP: Split = Split::Step { bits: 16 };
 
 /// Steps taken apart, as many as are written at once.
 struct Parts {

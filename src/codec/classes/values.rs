@@ -1,16 +1,13 @@
 //! The codes of a block, each with the table of its unit's class. [CLS-6]
 
 use crate::codec::classes::model::Model;
-use crate::codec::classes::short::{MANY, ShortReader, ShortWriter};
+use crate::codec::classes::short::{MANY, STEP, ShortReader, ShortWriter};
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::wide;
 use crate::codec::entropy::bits::BitReader;
 use crate::codec::entropy::rans::{Decoder, Encoder, symbol_of};
 use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
-
-/// How steps of 16 bits are split.
-const SHORT: Split = Split::Step { bits: 16 };
 
 /// Codes in the order of their units, whose classes are given; `None` where the tables lack a symbol.
 pub(crate) fn encode(model: &Model, split: Split, classes: &[u8], codes: &[u64]) -> Option<Vec<u8>> {
@@ -26,7 +23,7 @@ pub(crate) fn encode(model: &Model, split: Split, classes: &[u8], codes: &[u64])
 pub(crate) fn encode_short(model: &Model, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
     let tables = tables_of(model)?;
     if steps.len() < MANY {
-        return write(&tables, SHORT, classes, steps.iter().map(|step| u64::from(*step)));
+        return write(&tables, STEP, classes, steps.iter().map(|step| u64::from(*step)));
     }
     wide::write_short_steps(&ShortWriter::new(&tables), classes, steps)
 }
@@ -62,7 +59,7 @@ pub(crate) fn decode(model: &Model, split: Split, classes: &[u8], bytes: &[u8], 
         Split::Step { bits: 32 } => {
             read(&mut decoder, &tables, Split::Step { bits: 32 }, classes, |code| out.push(code))?;
         }
-        SHORT => read(&mut decoder, &tables, SHORT, classes, |code| out.push(code))?,
+        STEP => read(&mut decoder, &tables, STEP, classes, |code| out.push(code))?,
         other => read(&mut decoder, &tables, other, classes, |code| out.push(code))?,
     }
     decoder.finish()
@@ -80,7 +77,7 @@ pub(crate) fn decode_short(model: &Model, classes: &[u8], bytes: &[u8], out: &mu
         (rest, done) = (last, pairs.len().wrapping_mul(2));
     }
     let mut places = out.get_mut(done..).unwrap_or_default().iter_mut();
-    read(&mut decoder, &tables, SHORT, rest, |code| {
+    read(&mut decoder, &tables, STEP, rest, |code| {
         if let Some(place) = places.next() {
             *place = code as u16;
         }
