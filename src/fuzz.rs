@@ -123,6 +123,10 @@ pub fn classes(data: &[u8]) {
 }
 
 fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) {
+    if frame.kind == ValueKind::Step && ways & 4 != 0 {
+        drop(block::there_and_back(frame, coder, (mask, values)));
+        return;
+    }
     let mut decoded = Decoded::default();
     if mask::decode(coder, &frame.units(), mask, &mut decoded).is_err() {
         return;
@@ -144,7 +148,7 @@ fn by_class(frame: &Frame, coder: &Coder, ways: u8, mask: &[u8], values: &[u8]) 
     if let Some(split) = Split::of(frame.kind, frame.info.dtype).filter(|_| value_codec == CLASSED_VALUES) {
         let mut classes = Vec::new();
         decoded.map.of_units(&delta.positions, &mut classes);
-        let again = values::encode(&coder.model, split, &classes, &delta.codes);
+        let again = values::encode::<2>(&coder.model, split, &classes, &delta.codes);
         assert_eq!(again.as_deref(), Some(values));
     }
 }

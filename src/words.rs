@@ -6,6 +6,11 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m128i, _mm_shuffle_epi8};
+#[cfg(target_arch = "x86_64")]
+use std::mem::transmute;
+
+#[cfg(target_arch = "x86_64")]
 use crate::cpu::is_wide;
 
 /// Numbers that one word speaks of.
@@ -53,6 +58,66 @@ fn list_shorts_inline<const WIDE: bool>(bits: &[u64], out: &mut Vec<u16>) {
         let from = out.len();
         extend_kept::<u16, WIDE>(&all, *word, out);
         out.get_mut(from..).unwrap_or_default().iter_mut().for_each(|place| *place |= start);
+    }
+}
+
+/// Puts the steps of what is kept in their places among zeros, whole words of them.
+pub(crate) fn spread_shorts(mask: &[u64], steps: &[u16], out: &mut Vec<u16>) {
+    #[inline(always)]
+    fn spread<const WIDE: bool>(mask: &[u64], steps: &[u16], out: &mut Vec<u16>) {
+        out.resize(mask.len() * WORD, 0);
+        let mut steps = steps;
+        for (word, places) in mask.iter().zip(out.as_chunks_mut::<WORD>().0) {
+            let (own, rest) = steps.split_at_checked(word.count_ones() as usize).unwrap_or_default();
+            let mut first = [0; WORD];
+            match steps.first_chunk::<WORD>() {
+                Some(all) => first = *all,
+                None => first.iter_mut().zip(own).for_each(|(to, from)| *to = *from),
+            }
+            *places = expand_shorts::<WIDE>(&first, *word);
+            steps = rest;
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(mask: &[u64], steps: &[u16], out: &mut Vec<u16>) {
+            spread::<true>(mask, steps, out);
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(mask, steps, out) };
+    }
+    spread::<false>(mask, steps, out);
+}
+
+/// One bit a number: whether it is not 0.
+pub(crate) fn find_kept(numbers: &[u16], out: &mut Vec<u64>) {
+    #[inline(always)]
+    fn find<const WIDE: bool>(numbers: &[u16], out: &mut Vec<u64>) {
+        out.clear();
+        let (words, rest) = numbers.as_chunks::<WORD>();
+        let mut last = [0; WORD];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        for numbers in words.iter().chain((!rest.is_empty()).then_some(&last)) {
+            out.push(!members::<WIDE>(&numbers.map(|n| u8::from(n != 0)), 0));
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide(numbers: &[u16], out: &mut Vec<u64>) {
+            find::<true>(numbers, out);
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(numbers, out) };
+    }
+    find::<false>(numbers, out);
+}
+
+/// Adds those of whole words of steps whose bits are set.
+pub(crate) fn pick(all: &[u16], mask: &[u64], out: &mut Vec<u16>) {
+    for (steps, kept) in all.as_chunks::<WORD>().0.iter().zip(mask) {
+        extend_kept::<u16, false>(steps, *kept, out);
     }
 }
 
@@ -210,22 +275,6 @@ fn bytes_of<const WIDE: bool>(bits: u64) -> u64 {
     deposit::<WIDE>(bits, 0x0101_0101_0101_0101) * 0xff
 }
 
-/// The lowest four bits spread to all bits of four 16-bit numbers.
-#[inline(always)]
-fn shorts_of<const WIDE: bool>(bits: u64) -> u64 {
-    deposit::<WIDE>(bits, 0x0001_0001_0001_0001) * 0xffff
-}
-
-#[inline(always)]
-fn word_of([a, b, c, d]: [u16; 4]) -> u64 {
-    u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
-}
-
-#[inline(always)]
-fn shorts_in(word: u64) -> [u16; 4] {
-    [word as u16, (word >> 16) as u16, (word >> 32) as u16, (word >> 48) as u16]
-}
-
 /// [`Lane::compress`].
 #[inline(always)]
 fn compress_bytes<const WIDE: bool>(from: &[u8; WORD], kept: u64, to: &mut [u8; WORD]) {
@@ -243,28 +292,78 @@ fn compress_bytes<const WIDE: bool>(from: &[u8; WORD], kept: u64, to: &mut [u8; 
 /// [`Lane::compress`].
 #[inline(always)]
 fn compress_shorts<const WIDE: bool>(from: &[u16; WORD], kept: u64, to: &mut [u16; WORD]) {
-    let (mut kept, mut n) = (kept, 0);
-    for group in from.as_chunks::<4>().0 {
-        let found = extract::<WIDE>(word_of(*group), shorts_of::<WIDE>(kept & 0xf));
-        if let Some(slot) = to.get_mut(n..).and_then(<[u16]>::first_chunk_mut::<4>) {
-            *slot = shorts_in(found);
+    let mut n = 0;
+    for (group, own) in from.as_chunks::<8>().0.iter().zip(kept.to_le_bytes()) {
+        if let Some(slot) = to.get_mut(n..).and_then(<[u16]>::first_chunk_mut::<8>) {
+            *slot = shuffle::<WIDE>(*group, COMPRESS.get(usize::from(own)).unwrap_or(&[NONE; 16]));
         }
-        n += (kept & 0xf).count_ones() as usize;
-        kept >>= 4;
+        n += own.count_ones() as usize;
     }
 }
 
 /// Puts the numbers at the front of `from` where bits are set, zeros elsewhere: the inverse of [`compress_shorts`].
 #[inline(always)]
 pub(crate) fn expand_shorts<const WIDE: bool>(from: &[u16; WORD], kept: u64) -> [u16; WORD] {
-    let (mut kept, mut n, mut to) = (kept, 0, [0; WORD]);
-    for slot in to.as_chunks_mut::<4>().0 {
-        let group = from.get(n..).and_then(|rest| rest.first_chunk::<4>()).copied().unwrap_or_default();
-        *slot = shorts_in(deposit::<WIDE>(word_of(group), shorts_of::<WIDE>(kept & 0xf)));
-        n += (kept & 0xf).count_ones() as usize;
-        kept >>= 4;
+    let (mut n, mut to) = (0, [0; WORD]);
+    for (slot, own) in to.as_chunks_mut::<8>().0.iter_mut().zip(kept.to_le_bytes()) {
+        // Behind the last eight there may be too few, of which what is there has to do.
+        let start = n.min(WORD - 8);
+        let group = from.get(start..).and_then(|rest| rest.first_chunk::<8>()).copied().unwrap_or_default();
+        *slot = if n == start {
+            shuffle::<WIDE>(group, EXPAND.get(usize::from(own)).unwrap_or(&[NONE; 16]))
+        } else {
+            let late: [u16; 8] = std::array::from_fn(|i| from.get(n + i).copied().unwrap_or(0));
+            shuffle::<WIDE>(late, EXPAND.get(usize::from(own)).unwrap_or(&[NONE; 16]))
+        };
+        n += own.count_ones() as usize;
     }
     to
+}
+
+/// Where a byte is to be 0.
+const NONE: u8 = 0x80;
+
+/// For each choice of eight numbers of two bytes where the bytes of those that are chosen go to, which is the front, and where
+/// they come from on the way back.
+static COMPRESS: [[u8; 16]; 256] = places(false);
+static EXPAND: [[u8; 16]; 256] = places(true);
+
+#[expect(clippy::indexing_slicing, reason = "computed when this is compiled, where nothing else is possible")]
+const fn places(back: bool) -> [[u8; 16]; 256] {
+    let mut out = [[NONE; 16]; 256];
+    let mut kept = 0;
+    while kept < 256 {
+        let (mut lane, mut n) = (0, 0);
+        while lane < 8 {
+            if kept >> lane & 1 == 1 {
+                let (to, from) = if back { (lane, n) } else { (n, lane) };
+                out[kept][2 * to] = 2 * from as u8;
+                out[kept][2 * to + 1] = 2 * from as u8 + 1;
+                n += 1;
+            }
+            lane += 1;
+        }
+        kept += 1;
+    }
+    out
+}
+
+/// Bytes of numbers, each from where `places` says.
+#[inline(always)]
+fn shuffle<const WIDE: bool>(numbers: [u16; 8], places: &[u8; 16]) -> [u16; 8] {
+    #[cfg(target_arch = "x86_64")]
+    if WIDE {
+        // SAFETY: whoever asks for the wide form has found AVX2, and with it SSSE3. All four are sixteen bytes, of which every
+        // pattern is a value.
+        return unsafe {
+            let (numbers, places) = (transmute::<[u16; 8], __m128i>(numbers), transmute::<[u8; 16], __m128i>(*places));
+            transmute::<__m128i, [u16; 8]>(_mm_shuffle_epi8(numbers, places))
+        };
+    }
+    let pick = |place: &u8| if *place == NONE { 0 } else { numbers.get(usize::from(place / 2)).copied().unwrap_or(0) };
+    let mut out = [0; 8];
+    out.iter_mut().zip(places.iter().step_by(2)).for_each(|(to, place)| *to = pick(place));
+    out
 }
 
 #[cfg(test)]

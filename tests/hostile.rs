@@ -161,32 +161,37 @@ fn an_adapter_costs_what_it_has() {
 /// What needs the base to be decoded is decoded as soon as one is there, and not believed before. [CLS-1]
 #[test]
 fn a_block_that_needs_the_base_lies_unseen() {
-    let (base, _) = Good::by_base_models();
-    let site = Site::new(&base);
     type Lie = fn(&mut lies::BlockParts);
-    let lies: [(&str, Lie); 4] = [
-        ("mask cut", |b| b.mask.truncate(b.mask.len() - 2)),
-        ("state of the mask", |b| b.mask[0] ^= 1),
-        ("codes cut", |b| b.codes.truncate(b.codes.len() - 2)),
-        ("state of the codes", |b| b.codes[5] ^= 1),
-    ];
-    for (what, lie) in lies {
-        let mut parts = Parts::of(&Good::packs().by_base);
-        lie(&mut parts.owns[1].blocks[0]);
-        let pack = OpenedPack::from_bytes(parts.seal(), &Limits::default()).unwrap().verify().unwrap();
-        assert!(pack.needs_base().unwrap());
-        assert!(!pack.check_content(None).unwrap(), "{what}: the content is not checked");
-        let e = pack.check_content(Some(&site.base)).unwrap_err();
-        assert_eq!(e.exit_code(), 3, "{what}: {e}");
-        assert!(e.to_string().contains("\"b\""), "the tensor is named: {e}");
-        // Nor does it get into a model.
-        std::fs::write(site.pack_path("p"), parts.seal()).unwrap();
-        let before = site.names();
-        assert_eq!(site.apply(&[("p", 1.0)], &MergeOptions::default(), "out", 2).unwrap_err().exit_code(), 3, "{what}");
-        assert_eq!(site.names(), before);
+    let codes: [(&str, Lie); 2] =
+        [("codes cut", |b| b.codes.truncate(b.codes.len() - 2)), ("state of the codes", |b| b.codes[5] ^= 1)];
+    let masks: [(&str, Lie); 2] =
+        [("mask cut", |b| b.mask.truncate(b.mask.len() - 2)), ("state of the mask", |b| b.mask[0] ^= 1)];
+    let by_base = [&masks[..], &codes].concat();
+    let dense = codes.to_vec();
+    for (models, made, number, name, lies) in [
+        (Good::by_base_models(), &Good::packs().by_base, 1, "\"b\"", by_base),
+        (Good::dense_models(), &Good::packs().dense, 0, "\"w\"", dense),
+    ] {
+        let site = Site::new(&models.0);
+        for (what, lie) in lies {
+            let mut parts = Parts::of(made);
+            lie(&mut parts.owns[number].blocks[0]);
+            let pack = OpenedPack::from_bytes(parts.seal(), &Limits::default()).unwrap().verify().unwrap();
+            assert!(pack.needs_base().unwrap());
+            assert!(!pack.check_content(None).unwrap(), "{what}: the content is not checked");
+            let e = pack.check_content(Some(&site.base)).expect_err(what);
+            assert_eq!(e.exit_code(), 3, "{what}: {e}");
+            assert!(e.to_string().contains(name), "the tensor is named: {e}");
+            // Nor does it get into a model.
+            std::fs::write(site.pack_path("p"), parts.seal()).unwrap();
+            let before = site.names();
+            let found = site.apply(&[("p", 1.0)], &MergeOptions::default(), "out", 2);
+            assert_eq!(found.unwrap_err().exit_code(), 3, "{what}");
+            assert_eq!(site.names(), before);
+        }
+        let good = OpenedPack::from_bytes(made.clone(), &Limits::default()).unwrap().verify().unwrap();
+        assert!(good.check_content(Some(&site.base)).unwrap());
     }
-    let good = OpenedPack::from_bytes(Good::packs().by_base.clone(), &Limits::default()).unwrap().verify().unwrap();
-    assert!(good.check_content(Some(&site.base)).unwrap());
 }
 
 /// A row that names the model of a later one is refused also where that model is at hand already. [CLS-2]

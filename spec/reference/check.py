@@ -577,6 +577,20 @@ def write_codes_by_class(o, classes, positions, codes):
         run.raw(raw, n)
     return run.data(2)
 
+def write_steps_of_all(o, classes, levels, positions, codes):
+    """CLS-7: mask and codes."""
+    rows, run, steps = RunWriter(), RunWriter(), dict(zip(positions, codes))
+    if any(classes[p] is None for p in positions) or not o.coder.model.values:
+        raise NoRoom
+    for level in levels if levels is not None else []:
+        rows.symbol(o.coder.model.rows, 0 if level is DEAD else level + 17)
+    for unit, c in enumerate(classes):
+        if c is not None:
+            symbol, raw, n = symbol_parts(o, steps.get(unit, 0))
+            run.symbol(o.coder.model.values[c], symbol)
+            run.raw(raw, n)
+    return rows.data(1) if o.coder.model.rows is not None else b"", run.data(4)
+
 class Forge:
     """Writes the content of a pack anew: other blocks, codecs, sections and frames. `tamper` maps a part ("header",
     "manifest", "table", "payload", "file") to a function that changes its bytes before digests are taken."""
@@ -607,6 +621,12 @@ class Forge:
             if o.coder.model.rows is not None:
                 return mask, packed
             classes = unit_classes(o, at, None, base)
+        if o.kind == STEP and o.base is not None and rng.random() < 0.3:
+            try:
+                all_levels, all_codes = write_steps_of_all(o, classes, levels, positions, codes)
+                return (7, all_levels), (3, all_codes)
+            except NoRoom:
+                pass
         try:
             if rng.random() < 0.8:
                 packed = 2, write_codes_by_class(o, classes, positions, codes)
@@ -672,7 +692,7 @@ class Forge:
                 row, data = self.encode_block(rng, o, first, units, [p for p, _ in here], [c for _, c in here])
                 rows.append(row)
                 blocks.append(data)
-            if not any(row[0] == 6 or row[1] == 2 for row in rows):
+            if not any(row[0] >= 6 or row[1] >= 2 for row in rows):
                 coder = b""
             elif coder and not o.coder.borrows:
                 borrowable.append((number, o.coder.model))
@@ -991,7 +1011,7 @@ class Run:
             forge.content = bytes.fromhex(str(mine)[-64:])
             data = forge.data()
             mine, new = self.verdict(data, base)
-        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if m == 6 or c == 2)
+        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if m >= 6 or c >= 2)
         self.without_base(out, data, mine)
         theirs, rule = self.theirs(out, data, "--base", base_path)
         kind = "accepted" if mine is None else "refused" if mine.kind == "limit" else mine.kind

@@ -375,7 +375,7 @@ class Pack:
             return other.model
         coder = Coder(Cursor(data, "CLS-2"), o, model_of) if data else None
         need(coder is None or not coder.uses_base or o.base is not None, "CLS-1", "the base of a carried tensor")
-        used = any(k.mask_codec == 6 or k.code_codec == 2 for k in o.blocks)
+        used = any(k.mask_codec >= 6 or k.code_codec >= 2 for k in o.blocks)
         need(coder is None or used, "CLS-1", "no block is coded by class")
         return coder
 
@@ -445,14 +445,21 @@ def read_block(o, k, data, base):
     """A mask of k positions and k codes; `base` are the base's units of the block, where it is coded by them."""
     if k.kept == 0:
         return
-    need(k.mask_codec <= 6, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
-    need(k.code_codec <= 2, "VAL-2", f"value codec {k.code_codec}", "unsupported")
+    need(k.mask_codec <= 7, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
+    need(k.code_codec <= 3, "VAL-2", f"value codec {k.code_codec}", "unsupported")
     if k.kept == k.units:
-        need(k.mask_codec == 6 or k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
+        need(k.mask_codec >= 6 or k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
     else:
         need(k.mask_codec not in (0, 1), "MSK-3", "not all are kept")
-    need(k.mask_codec != 6 and k.code_codec != 2 or o.coder is not None, "CLS-1", "there is no coder")
+    need(k.mask_codec < 6 and k.code_codec < 2 or o.coder is not None, "CLS-1", "there is no coder")
     mask, stored, classes = data[:k.mask_len], data[k.mask_len:], None
+    if k.mask_codec == 7 or k.code_codec == 3:
+        need(k.mask_codec == 7 and k.code_codec == 3 and o.kind == STEP and o.base is not None, "CLS-7", "a mask in the codes")
+        steps = read_steps_of_all(o, k, mask, stored, base)
+        need(sum(s != 0 for s in steps) == k.kept, "MSK-2", f"not {k.kept} steps other than 0")
+        o.positions += [k.first + p for p, s in enumerate(steps) if s]
+        o.codes += [s for s in steps if s]
+        return
     if k.mask_codec == 6:
         positions, classes = read_mask_by_class(o, k, mask, base)
         need(len(positions) == k.kept, "MSK-2", f"{len(positions)} positions, not {k.kept}")
@@ -656,7 +663,7 @@ def level(symbol, rule):
 
 def needs_base(o, k):
     """CLS-1."""
-    return o.coder is not None and o.coder.uses_base and (k.mask_codec == 6 or k.code_codec == 2)
+    return o.coder is not None and o.coder.uses_base and (k.mask_codec >= 6 or k.code_codec >= 2)
 
 def base_units(o, k, base):
     """The base's units of a block, of the right base (BAS-2)."""
@@ -738,6 +745,22 @@ def read_codes_by_class(o, data, classes):
     run.finish()
     return codes
 
+def read_steps_of_all(o, k, mask, data, base):
+    """CLS-7: the step of every unit, 0 for those without a class."""
+    model, rows = o.coder.model, None
+    if model.rows is not None:
+        run = CodedRun(mask, 1)
+        rows = [level(run.symbol(model.rows), "CLS-5") for _ in range(row_count(o, k))]
+        run.finish()
+    else:
+        need(mask == b"", "CLS-7", "a mask where there are no levels")
+    classes = unit_classes(o, k, rows, base)
+    need(model.values, "CLS-6", "no tables of values")
+    run = CodedRun(data, 4)
+    steps = [0 if c is None else read_code(o, run, run.symbol(model.values[c])) for c in classes]
+    run.finish()
+    return steps
+
 def read_code(o, run, s):
     """The code of a symbol and raw bits ("Codes by class")."""
     bits, text = code_bits(o), f"symbol {s} of {KINDS[o.kind]}"
@@ -768,7 +791,11 @@ def delta_digest(o):
     for p, c in zip(o.positions, o.codes):
         runs.setdefault(p // 1024, []).append((p % 1024, c))
     for run, kept in sorted(runs.items()):
-        parts += [u64(run), struct.pack("<H", len(kept))] + [struct.pack("<H", p) for p, _ in kept]
+        parts += [u64(run), struct.pack("<H", len(kept))]
+        if len(kept) > 64:
+            parts.append(sum(1 << p for p, _ in kept).to_bytes(128, "little"))
+        else:
+            parts += [struct.pack("<H", p) for p, _ in kept]
         parts += [c.to_bytes(size, "little") for _, c in kept]
     return digest("delta", b"".join(parts))
 

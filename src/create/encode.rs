@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use crate::codec::block::{self, Found, Frame};
 use crate::codec::classes::coder::ModelPlace;
-use crate::create::fit::{Fit, Fits, Task};
+use crate::create::fit::{Fit, Fits, Group, Task};
 use crate::create::localize::{Localized, cut};
 use crate::create::options::CreateOptions;
 use crate::create::pairs::{Pair, Pairs};
@@ -42,7 +42,7 @@ pub(crate) struct Encoded {
     /// By row: the digest of its delta's content and of its bytes when the pack is applied alone.
     digests: Vec<(Digest, Digest)>,
     /// The rows whose tables hold the models that others share.
-    models: BTreeMap<(u8, u8, bool), u32>,
+    models: BTreeMap<Group, u32>,
 }
 
 /// Where a delta comes from.
@@ -136,7 +136,7 @@ impl Encoder<'_> {
             jobs.len(),
             |i| {
                 let job = jobs.get(i).copied().unwrap_or(Job::Same(0));
-                let Some((info, kind, _)) = self.about(job) else { return Ok(((0, 0, false), None)) };
+                let Some((info, kind, _)) = self.about(job) else { return Ok(((0, 0, false, false), None)) };
                 let has_base = !matches!(job, Job::Carried(_));
                 let task = Task { info, kind, has_base, effort: self.options.effort };
                 let fit = task.fit(|i, at| {
@@ -144,7 +144,7 @@ impl Encoder<'_> {
                     Ok((kept.found().listed().into_owned(), base))
                 })?;
                 self.options.workers.progress().advance(info.byte_len());
-                Ok(((info.dtype.code(), kind.code(), has_base), fit))
+                Ok(((info.dtype.code(), kind.code(), has_base, false), fit))
             },
             |_, fit| {
                 found.push(fit);

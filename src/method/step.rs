@@ -48,6 +48,12 @@ pub(crate) fn apply_short_steps(dtype: Dtype, run: &mut [u8], block: &StepBlock)
 #[inline(always)]
 pub(super) fn apply_short_inline<const FLOAT: bool, const WIDE: bool>(run: &mut [u8], block: &StepBlock) {
     let mut steps = block.steps.as_slice();
+    if block.spread {
+        for (unit, step) in run.as_chunks_mut::<2>().0.iter_mut().zip(steps) {
+            *unit = moved_short::<FLOAT>(*unit, *step);
+        }
+        return;
+    }
     for (word, units) in block.mask.iter().zip(run.as_chunks_mut::<2>().0.chunks_mut(WORD)) {
         let (own, rest) = steps.split_at_checked(word.count_ones() as usize).unwrap_or_default();
         // Where many are moved, all of the word are, the others by nothing.

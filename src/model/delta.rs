@@ -112,8 +112,10 @@ pub(crate) struct SignBlock {
 pub(crate) struct StepBlock {
     /// One bit a unit of the block, lowest first, set where it is kept; whole words.
     pub mask: Vec<u64>,
-    /// One step a kept unit, in order.
+    /// One step a kept unit, in order; where `spread`, one a unit, 0 where it is not kept.
     pub steps: Vec<u16>,
+    /// Whether those that are not kept have a step too.
+    pub spread: bool,
 }
 
 impl StepBlock {
@@ -121,13 +123,15 @@ impl StepBlock {
     pub fn clear(&mut self) {
         self.mask.clear();
         self.steps.clear();
+        self.spread = false;
     }
 
     /// Lists the block.
     pub fn list(&self, out: &mut BlockDelta) {
         out.clear();
         list_bits(&self.mask, &mut out.positions);
-        out.codes.extend(self.steps.iter().map(|step| u64::from(*step)));
+        let kept = self.steps.iter().filter(|step| !self.spread || **step != 0);
+        out.codes.extend(kept.map(|step| u64::from(*step)));
     }
 }
 

@@ -4,10 +4,12 @@ use crate::format::table::Table;
 use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
 use crate::model::digest::{Digest, Digester, Role};
 use crate::model::tensor::TensorInfo;
-use crate::words::{WORD, list_shorts};
+use crate::words::{WORD, count, list_shorts};
 
 /// Units of a leaf: fixed, so that the block size of a file makes no difference. [CID-2]
 const LEAF: u64 = 1 << 10;
+/// Of so many units at most a leaf lists the positions; of more, the mask is not longer.
+const LISTED: usize = 64;
 /// Words of a leaf's mask.
 const WORDS: usize = (1 << 10) / WORD;
 
@@ -53,7 +55,7 @@ impl DeltaContent {
 }
 
 /// A block as bytes to hash: for each run of 1,024 units that keeps any, its number in the tensor (u64), how many it keeps
-/// (u16), the kept positions in the run (u16 each), and the codes. [CID-2]
+/// (u16), which of the run they are (u16 each, or one bit a unit), and the codes. [CID-2]
 pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<u8> {
     let (first, last) = (delta.positions.first().copied().unwrap_or(0), delta.positions.last().copied().unwrap_or(0));
     let heads = (u64::from(last.saturating_sub(first)) / LEAF).saturating_add(2).min(delta.positions.len() as u64);
@@ -66,7 +68,17 @@ pub(crate) fn leaves(block_start: u64, delta: &BlockDelta, width: usize) -> Vec<
         let (positions, codes) = (rest.0.split_at(n), rest.1.split_at(n.min(rest.1.len())));
         out.extend((block_start / LEAF).saturating_add(leaf).to_le_bytes());
         out.extend(low16(n as u64));
-        append::<2>(&mut out, positions.0.iter().map(|p| u64::from(*p) % LEAF));
+        if n > LISTED {
+            let mut bits = [0u64; WORDS];
+            for p in positions.0 {
+                if let Some(word) = bits.get_mut((u64::from(*p) % LEAF / 64) as usize) {
+                    *word |= 1 << (p & 63);
+                }
+            }
+            append::<8>(&mut out, bits.into_iter());
+        } else {
+            append::<2>(&mut out, positions.0.iter().map(|p| u64::from(*p) % LEAF));
+        }
         let numbers = codes.0.iter().copied();
         match width {
             1 => append::<1>(&mut out, numbers),
@@ -85,13 +97,19 @@ pub(crate) fn leaves_of_steps(block_start: u64, block: &StepBlock, out: &mut Vec
     let (first, mut steps) = (block_start / LEAF, block.steps.as_slice());
     let mut places = Vec::new();
     for (leaf, words) in (first..).zip(block.mask.chunks(WORDS)) {
-        list_shorts(words, &mut places);
-        let (own, rest) = steps.split_at_checked(places.len()).unwrap_or_default();
+        let n = count(words);
+        let (own, rest) = steps.split_at_checked(usize::try_from(n).unwrap_or(usize::MAX)).unwrap_or_default();
         steps = rest;
-        if !places.is_empty() {
+        if n > 0 {
             out.extend(leaf.to_le_bytes());
-            out.extend(low16(places.len() as u64));
-            append::<2>(out, places.iter().map(|place| u64::from(*place)));
+            out.extend(low16(n));
+            if n > LISTED as u64 {
+                append::<8>(out, words.iter().copied());
+                out.resize(out.len().saturating_add(WORDS.saturating_sub(words.len()).saturating_mul(8)), 0);
+            } else {
+                list_shorts(words, &mut places);
+                append::<2>(out, places.iter().map(|place| u64::from(*place)));
+            }
             append::<2>(out, own.iter().map(|step| u64::from(*step)));
         }
     }
@@ -149,7 +167,7 @@ mod tests {
             positions.iter().for_each(|p| mask[*p as usize / WORD] |= 1 << (p % 64));
             let delta = BlockDelta { positions, codes: steps.iter().map(|step| u64::from(*step)).collect() };
             let mut found = vec![1; 99];
-            leaves_of_steps(1 << 18, &StepBlock { mask, steps }, &mut found);
+            leaves_of_steps(1 << 18, &StepBlock { mask, steps, spread: false }, &mut found);
             assert_eq!(found, leaves(1 << 18, &delta, 2), "every {every}");
         }
     }

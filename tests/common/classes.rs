@@ -280,11 +280,7 @@ impl Block<'_> {
     pub fn mask(&self, mask: Option<&[u8]>) -> (Vec<u64>, Vec<Option<usize>>) {
         let Some(mask) = mask else { return (vec![], self.classes(&[])) };
         let mut run = Run::new(mask, 1);
-        let mut rows = Vec::new();
-        if let Some(table) = &self.model.rows {
-            let n = (self.start + self.len - 1) / self.row_len() - self.start / self.row_len() + 1;
-            rows.extend((0..n).map(|_| level(run.symbol(table))));
-        }
+        let rows = self.rows(&mut run);
         let classes = self.classes(&rows);
         let mut positions = Vec::new();
         for c in 0..self.model.odds.len() {
@@ -302,6 +298,34 @@ impl Block<'_> {
         run.end();
         positions.sort_unstable();
         (positions, classes)
+    }
+
+    fn rows(&self, run: &mut Run) -> Vec<Option<i64>> {
+        let Some(table) = &self.model.rows else { return Vec::new() };
+        let n = (self.start + self.len - 1) / self.row_len() - self.start / self.row_len() + 1;
+        (0..n).map(|_| level(run.symbol(table))).collect()
+    }
+
+    /// Positions and codes of a block that has a step for every unit. [CLS-7]
+    pub fn steps(&self, mask: &[u8], bytes: &[u8]) -> (Vec<u64>, Vec<u64>) {
+        let mut rows = Vec::new();
+        if self.model.rows.is_some() {
+            let mut run = Run::new(mask, 1);
+            rows = self.rows(&mut run);
+            run.end();
+        } else {
+            assert!(mask.is_empty());
+        }
+        let mut run = Run::new(bytes, 4);
+        let mut kept = Vec::new();
+        for (unit, class) in self.classes(&rows).into_iter().enumerate() {
+            let Some(class) = class else { continue };
+            let symbol = run.symbol(&self.model.values[class]);
+            let step = code(&mut run, ValueKind::Step, 8 * unit_bytes(self.dtype), symbol);
+            kept.extend((step != 0).then_some((unit as u64, step)));
+        }
+        run.end();
+        kept.into_iter().unzip()
     }
 
     /// [CLS-6]

@@ -289,7 +289,12 @@ impl Parts {
             for run in kept.chunk_by(|a, b| a.0 / 1024 == b.0 / 1024) {
                 all.extend((run[0].0 / 1024).to_le_bytes());
                 all.extend((run.len() as u16).to_le_bytes());
-                run.iter().for_each(|(p, _)| all.extend(((p % 1024) as u16).to_le_bytes()));
+                if run.len() > 64 {
+                    let positions: Vec<u64> = run.iter().map(|(p, _)| p % 1024).collect();
+                    all.extend(bitmap(&positions, 1024));
+                } else {
+                    run.iter().for_each(|(p, _)| all.extend(((p % 1024) as u16).to_le_bytes()));
+                }
                 run.iter().for_each(|(_, code)| all.extend(&code.to_le_bytes()[..width]));
             }
             deltas.push(naive::digest("delta", &all));
@@ -318,7 +323,7 @@ impl Parts {
             let start = i as u64 * size;
             let n = size.min(units - start);
             let (positions, codes) = match (b.mask_codec, b.value_codec) {
-                (6, _) | (_, 2) => self.by_class(row, own, b, (start, n), kind),
+                (6 | 7, _) | (_, 2) => self.by_class(row, own, b, (start, n), kind),
                 _ => (unmask(b, n), unpack(b, kind, dtype)),
             };
             out.extend(positions.iter().map(|p| start + p).zip(codes));
@@ -347,6 +352,9 @@ impl Parts {
         let (coder, model) = (&own.coder[..], &self.model(&own.coder));
         let base = self.base.tensors.iter().find(|t| t.name == *name).map_or(&[][..], |t| &t.bytes);
         let block = classes::Block { dtype, shape, coder, model, base, start, len };
+        if b.mask_codec == 7 {
+            return block.steps(&b.mask, &b.codes);
+        }
         let (mut positions, classes) = block.mask((b.mask_codec == 6).then_some(&b.mask[..]));
         if b.mask_codec != 6 {
             positions = unmask(b, len);
@@ -561,6 +569,8 @@ pub struct Good {
     pub classed: Vec<u8>,
     /// Steps by class, and by what the base has, on BF16 `a` and `b` [48, 128].
     pub by_base: Vec<u8>,
+    /// The same where most units move: the mask stands in the codes.
+    pub dense: Vec<u8>,
     /// Nothing is touched.
     pub empty: Vec<u8>,
 }
@@ -590,6 +600,7 @@ impl Good {
             bf16: Self::lossy(ValueKind::Bf16, false),
             classed: Self::made(Self::classed_models(), sparse("0.2", ValueKind::Int8)),
             by_base: Self::made(Self::by_base_models(), stitchpack::create::Method::Exact),
+            dense: Self::made(Self::dense_models(), stitchpack::create::Method::Exact),
             empty: Self::empty(),
         })
     }
@@ -692,13 +703,30 @@ impl Good {
             let units: Vec<u64> = (0..48 * 128)
                 .map(|_| {
                     let size = 2f64.powi(-(random.below(12) as i32)) * (1.0 + random.below(100) as f64 / 100.0);
-                    naive::encode(Dtype::BF16, size + by * (random.below(3) as f64 - 1.0))
+                    naive::encode(Dtype::BF16, size + by * [-1.0, 1.0, 0.0, 0.0, 0.0][random.below(5) as usize])
                 })
                 .collect();
             Tensor::of_units(name, Dtype::BF16, &[48, 128], &units)
         };
         let all = |by: f64| Model::new(vec![tensor("a", 1, by), tensor("b", 2, by)]);
         (all(0.0), all(0.001))
+    }
+
+    /// Most units move, small ones by more steps, but for two rows that do not move at all.
+    pub fn dense_models() -> (Model, Model) {
+        let side = |moved: bool| {
+            let mut random = Random(5);
+            let unit = |i: u64| {
+                let exponent = random.below(9);
+                let size = 2f64.powi(-(exponent as i32)) * (1.0 + random.below(100) as f64 / 100.0);
+                let step = random.below(2 + exponent * exponent);
+                let unit = naive::encode(Dtype::BF16, size);
+                if moved && !(2..4).contains(&(i / 128)) { unit + step } else { unit }
+            };
+            let units: Vec<u64> = (0..24 * 128).map(unit).collect();
+            Model::new(vec![Tensor::of_units("w", Dtype::BF16, &[24, 128], &units)])
+        };
+        (side(false), side(true))
     }
 
     fn made((base, tuned): (Model, Model), method: stitchpack::create::Method) -> Vec<u8> {
@@ -1268,7 +1296,8 @@ pub fn k_cases(good: &Good) -> Vec<Case> {
         ),
         // [MSK-1]
         Case::new("K-08 mask codec 6 without a coder", lie(20, 2, &|b| b.mask_codec = 6), Malformed(&["CLS-1"])),
-        Case::new("K-08 mask codec 7", lie(20, 2, &|b| b.mask_codec = 7), Unsupported),
+        Case::new("K-08 mask codec 7 without a coder", lie(20, 2, &|b| b.mask_codec = 7), Malformed(&["CLS-1"])),
+        Case::new("K-08 mask codec 8", lie(20, 2, &|b| b.mask_codec = 8), Unsupported),
         Case::new("K-08 mask codec 255", lie(20, 2, &|b| b.mask_codec = 255), Unsupported),
     ];
     for bit in 4..8 {
@@ -1372,7 +1401,12 @@ pub fn v_cases(good: &Good) -> Vec<Case> {
             before(&good.sign, |p| block(p).value_codec = 2),
             Malformed(&["CLS-1"]),
         ),
-        Case::new("V-12 value codec 3", before(&good.sign, |p| block(p).value_codec = 3), Unsupported),
+        Case::new(
+            "V-12 value codec 3 without a coder",
+            before(&good.sign, |p| block(p).value_codec = 3),
+            Malformed(&["CLS-1"]),
+        ),
+        Case::new("V-12 value codec 4", before(&good.sign, |p| block(p).value_codec = 4), Unsupported),
         Case::new("V-12 value codec 255", before(&good.sign, |p| block(p).value_codec = 255), Unsupported),
         // [VAL-1]
         Case::new("V-13 kind 0", kind(0), Unsupported),
@@ -1487,7 +1521,39 @@ fn forged_by_class(good: &Good, lie: impl FnOnce(&mut Vec<u8>, &mut BlockParts))
 
 /// What is coded by class: coders, models, tables and runs.
 pub fn e_cases(good: &Good) -> Vec<Case> {
-    [coders_lie(good), models_lie(good), shared_models_lie(good), runs_lie(good)].concat()
+    [coders_lie(good), models_lie(good), shared_models_lie(good), runs_lie(good), steps_of_all_lie(good)].concat()
+}
+
+/// The same four units with the mask in the codes.
+fn steps_of_all_lie(good: &Good) -> Vec<Case> {
+    use Expect::{Accepted, Malformed};
+    const CLS7: Expect = Malformed(&["CLS-7"]);
+    let run = |states: usize, entries: &[u64]| {
+        let entries: Vec<(u64, u64)> = entries.iter().map(|start| (*start, 2048)).collect();
+        classes::write_run(states, &entries, &[0])
+    };
+    let with = |lie: &dyn Fn(&mut Vec<u8>, &mut BlockParts)| {
+        forged_by_class(good, |coder, b| {
+            *coder = coder_of(0, 4, &[&weights(0, &[0, 1, 1])]);
+            (b.mask_codec, b.value_codec, b.mask, b.codes) = (7, 3, vec![], run(4, &[2048, 0, 0, 0]));
+            lie(coder, b);
+        })
+    };
+    let lie = |lie: &dyn Fn(&mut Vec<u8>, &mut BlockParts)| with(lie).seal();
+    vec![
+        Case::new("E-10 steps of all units", with(&|_, _| ()).seal_with_content(), Accepted),
+        Case::new("E-10 another number of units is kept", lie(&|_, b| b.kept = 2), Malformed(&["MSK-2"])),
+        Case::new("E-10 only codes of what is kept", lie(&|_, b| b.value_codec = 2), CLS7),
+        Case::new("E-10 a mask of its own", lie(&|_, b| (b.mask_codec, b.mask) = (2, vec![1])), CLS7),
+        Case::new("E-10 levels where there are none", lie(&|_, b| b.mask = vec![0]), CLS7),
+        Case::new(
+            "E-10 codes with two states",
+            lie(&|_, b| b.codes = run(2, &[2048, 0, 0, 0])),
+            Malformed(&["ENT-4", "ENT-5"]),
+        ),
+        Case::new("E-10 codes one byte long", lie(&|_, b| b.codes.push(0)), Malformed(&["ENT-4", "ENT-5"])),
+        Case::new("E-10 without tables", lie(&|c, _| *c = coder_of(0, 0, &[])), Malformed(&["CLS-6"])),
+    ]
 }
 
 fn coders_lie(good: &Good) -> Vec<Case> {

@@ -1,13 +1,15 @@
 //! A block, decoded: to a list, or to bits where that is what the next one takes.
 
 use crate::codec::block::scratch::{Scratch, with_scratch};
-use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Frame, has_steps, is_by_class};
+use crate::codec::block::{
+    CLASSED_MASK, CLASSED_VALUES, Frame, SPREAD_MASK, SPREAD_VALUES, has_steps, is_by_class, spread,
+};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
 use crate::codec::{codes, positions};
 use crate::error::{Error, Result};
-use crate::model::delta::{BlockDelta, SignBlock, StepBlock, list_bits};
+use crate::model::delta::{BlockDelta, SignBlock, StepBlock, ValueKind, list_bits};
 use crate::words;
 
 /// How a block is stored.
@@ -40,6 +42,9 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
         positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
         return decode_codes(frame, stored, &mut out.codes);
     };
+    if stored.mask_codec == SPREAD_MASK {
+        return with_scratch(|scratch| spread::decode_list(frame, coder, stored, scratch, out));
+    }
     with_scratch(|scratch| {
         let mut bits = std::mem::take(&mut scratch.bits);
         let done = decode_by_class(frame, coder, stored, scratch, &mut bits, out);
@@ -66,6 +71,10 @@ pub(crate) fn decode_steps(frame: &Frame, stored: &Stored, out: &mut StepBlock) 
 
 fn decode_steps_with(frame: &Frame, stored: &Stored, scratch: &mut Scratch, out: &mut StepBlock) -> Result<()> {
     let coder = check_codecs(frame, stored)?;
+    if let Some(coder) = coder.filter(|_| stored.mask_codec == SPREAD_MASK) {
+        return spread::decode_steps(frame, coder, stored, scratch, out);
+    }
+    out.spread = false;
     decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask)?;
     let Some(coder) = coder.filter(|_| stored.value_codec == CLASSED_VALUES) else {
         decode_codes(frame, stored, &mut scratch.codes)?;
@@ -75,7 +84,7 @@ fn decode_steps_with(frame: &Frame, stored: &Stored, scratch: &mut Scratch, out:
     };
     fill_map(frame, coder, stored, &mut scratch.mask)?;
     scratch.mask.map.of_kept(&out.mask, &mut scratch.classes);
-    values::decode_short(&coder.model, &scratch.classes, stored.values, &mut out.steps)?;
+    values::decode_short::<2>(&coder.model, &scratch.classes, stored.values, &mut out.steps)?;
     codes::check_short(&out.steps, stored.zero_steps)
 }
 
@@ -96,7 +105,7 @@ fn decode_by_class(
     let no_split = || Error::malformed("CLS-6", "codes", format!("{} values are never coded by class", frame.kind));
     let split = Split::of(frame.kind, frame.info.dtype).ok_or_else(no_split)?;
     scratch.mask.map.of_units(&out.positions, &mut scratch.classes);
-    values::decode(&coder.model, split, &scratch.classes, stored.values, &mut out.codes)?;
+    values::decode::<2>(&coder.model, split, &scratch.classes, stored.values, &mut out.codes)?;
     codes::check(frame.kind, &out.codes, stored.zero_steps)
 }
 
@@ -145,19 +154,25 @@ fn fill_map(frame: &Frame, coder: &Coder, stored: &Stored, scratch: &mut mask::D
 
 /// The coder of a block that is coded by class, none for another; refuses codecs that this build does not know.
 fn check_codecs<'a>(frame: &Frame<'a>, stored: &Stored) -> Result<Option<&'a Coder>> {
-    if stored.mask_codec > CLASSED_MASK {
+    if stored.mask_codec > SPREAD_MASK {
         let found = stored.mask_codec.into();
-        return Err(Error::Unsupported { what: "mask codec".into(), found, known: CLASSED_MASK.into() });
+        return Err(Error::Unsupported { what: "mask codec".into(), found, known: SPREAD_MASK.into() });
     }
-    if stored.value_codec > CLASSED_VALUES {
+    if stored.value_codec > SPREAD_VALUES {
         let found = stored.value_codec.into();
-        return Err(Error::Unsupported { what: "value codec".into(), found, known: CLASSED_VALUES.into() });
+        return Err(Error::Unsupported { what: "value codec".into(), found, known: SPREAD_VALUES.into() });
     }
     if !is_by_class(stored.mask_codec, stored.value_codec) {
         return Ok(None);
     }
     let missing = || Error::malformed("CLS-1", "block", "is coded by class, but its tensor has no coder");
     let coder = frame.coder.ok_or_else(missing)?;
+    let is_spread = [stored.mask_codec == SPREAD_MASK, stored.value_codec == SPREAD_VALUES];
+    // A step of 0 cannot mean two things.
+    if is_spread != [false; 2] && (is_spread != [true; 2] || frame.kind != ValueKind::Step || stored.zero_steps) {
+        let detail = "has a mask in its codes, which takes steps of all units, of a tensor that the base has";
+        return Err(Error::malformed("CLS-7", "block", detail));
+    }
     let unit = frame.info.dtype.unit_bytes() as u64;
     if coder.uses_base && frame.base.len() as u64 != u64::from(frame.len).saturating_mul(unit) {
         return Err(Error::Internal(format!("{} bytes of the base for {} units", frame.base.len(), frame.len)));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use crate::codec::block::scratch::with_scratch;
-use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Effort, Frame};
+use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Effort, Frame, SPREAD_MASK, SPREAD_VALUES, spread};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
@@ -18,6 +18,12 @@ pub(crate) struct Encoded {
     pub value_codec: u8,
     pub mask: Vec<u8>,
     pub values: Vec<u8>,
+}
+
+impl Encoded {
+    fn len(&self) -> usize {
+        self.mask.len().saturating_add(self.values.len())
+    }
 }
 
 /// What is kept of a block, in the form in which it was found.
@@ -54,6 +60,25 @@ pub(crate) fn encode(frame: &Frame, found: Found, rows: &[i16], effort: Effort) 
     if found.kept() == 0 {
         return Encoded::default();
     }
+    match encode_spread(frame, found, rows) {
+        Some(spread) if effort != Effort::Small && !may_have_pattern(frame, found) => spread,
+        Some(spread) => {
+            let other = encode_apart(frame, found, rows, effort);
+            if other.len() < spread.len() { other } else { spread }
+        }
+        None => encode_apart(frame, found, rows, effort),
+    }
+}
+
+/// Encodes a block to the steps of all units, where its coder was made for that.
+pub(crate) fn encode_spread(frame: &Frame, found: Found, rows: &[i16]) -> Option<Encoded> {
+    let coder = frame.coder.filter(|coder| spread::is_meant(frame, coder, found))?;
+    let (mask, values) = with_scratch(|scratch| spread::encode(frame, coder, found, rows, scratch))?;
+    Some(Encoded { mask_codec: SPREAD_MASK, value_codec: SPREAD_VALUES, mask, values })
+}
+
+/// Encodes a block to a mask and the codes of what is kept.
+fn encode_apart(frame: &Frame, found: Found, rows: &[i16], effort: Effort) -> Encoded {
     let classed = frame.coder.and_then(|coder| encode_by_class(frame, coder, found, rows));
     let ByClass { mask, values, is_suspicious } = classed.unwrap_or_default();
     let list = OnceCell::new();
@@ -89,8 +114,20 @@ fn is_near(plain: &(u8, Vec<u8>), classed: Option<&(u8, Vec<u8>)>) -> bool {
     classed.is_some_and(|classed| scaled(&plain.1, 1000) <= scaled(&classed.1, thousandths))
 }
 
+/// [`has_pattern`] of what was found.
+fn may_have_pattern(frame: &Frame, found: Found) -> bool {
+    match found {
+        Found::Steps(block) => has_pattern(&block.mask, found.kept(), frame.len),
+        Found::List(delta) => {
+            let mut bits = Vec::new();
+            positions::set_bits(&delta.positions, frame.len, &mut bits);
+            has_pattern(&bits, found.kept(), frame.len)
+        }
+    }
+}
+
 /// Whether a mask could be one of a kind that classes do not see, such as long runs or every hundredth unit.
-fn is_suspicious(mask: &[u8], bits: &[u64], kept: usize, len: u32) -> bool {
+fn has_pattern(bits: &[u64], kept: usize, len: u32) -> bool {
     // An eighth of a long mask shows it as well as all of it.
     let (run, every) = if kept < 1 << 14 { (usize::MAX, 1) } else { (1 << 4, 8) };
     let (mut regular, mut n, mut listed) = (0usize, 0usize, Vec::new());
@@ -106,7 +143,7 @@ fn is_suspicious(mask: &[u8], bits: &[u64], kept: usize, len: u32) -> bool {
     }
     let dense = kept.saturating_mul(8) > len as usize;
     let share = if dense { 15 } else { 4 };
-    mask.len() > 16 && regular.saturating_mul(16) > n.saturating_mul(share)
+    regular.saturating_mul(16) > n.saturating_mul(share)
 }
 
 fn smaller(a: Option<(u8, Vec<u8>)>, b: Option<(u8, Vec<u8>)>) -> (u8, Vec<u8>) {
@@ -142,12 +179,12 @@ fn encode_by_class(frame: &Frame, coder: &Coder, found: Found, rows: &[i16]) -> 
             }
         };
         let mask = mask::encode(coder, map, bits, rows)?;
-        let is_suspicious = is_suspicious(&mask, bits, found.kept(), frame.len);
+        let is_suspicious = mask.len() > 16 && has_pattern(bits, found.kept(), frame.len);
         let values = Split::of(frame.kind, frame.info.dtype).and_then(|split| {
             map.of_kept(bits, classes);
             match found {
-                Found::Steps(block) => values::encode_short(&coder.model, classes, &block.steps),
-                Found::List(delta) => values::encode(&coder.model, split, classes, &delta.codes),
+                Found::Steps(block) => values::encode_short::<2>(&coder.model, classes, &block.steps),
+                Found::List(delta) => values::encode::<2>(&coder.model, split, classes, &delta.codes),
             }
         });
         Some(ByClass { mask: Some(mask), values, is_suspicious })

@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod scratch;
+mod spread;
 
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::Units;
@@ -11,11 +12,16 @@ use crate::model::tensor::TensorInfo;
 
 pub(crate) use decode::{Stored, decode, decode_signs, decode_steps};
 pub(crate) use encode::{Encoded, Found, encode};
+pub(crate) use spread::there_and_back;
 
 /// Positions coded by class, with the tensor's coder. [CLS-5]
 pub(crate) const CLASSED_MASK: u8 = 6;
 /// Codes coded by class. [CLS-6]
 pub(crate) const CLASSED_VALUES: u8 = 2;
+
+/// Positions that are those of the steps that are not 0, and the steps of all units. Neither goes without the other. [CLS-7]
+pub(crate) const SPREAD_MASK: u8 = 7;
+pub(crate) const SPREAD_VALUES: u8 = 3;
 
 /// Which units of which tensor a block holds, and what there is to code them with.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +57,7 @@ pub enum Effort {
 
 /// Whether a block is coded by class.
 pub(crate) fn is_by_class(mask_codec: u8, value_codec: u8) -> bool {
-    mask_codec == CLASSED_MASK || value_codec == CLASSED_VALUES
+    mask_codec >= CLASSED_MASK || value_codec >= CLASSED_VALUES
 }
 
 /// Whether a block cannot be decoded without the base's bytes.

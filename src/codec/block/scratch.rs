@@ -14,6 +14,8 @@ pub(super) struct Scratch {
     pub classes: Vec<u8>,
     pub codes: Vec<u64>,
     pub steps: StepBlock,
+    /// A step for every unit.
+    pub all: Vec<u16>,
 }
 
 thread_local! {

@@ -154,6 +154,22 @@ impl ClassMap {
         self.classes.contains(&NO_CLASS)
     }
 
+    /// One bit a unit: whether it has a class.
+    pub fn with_class(&self, out: &mut Vec<u64>) {
+        let chunks = self.classes.as_chunks::<WORD>().0.iter();
+        out.extend(chunks.map(|chunk| !members::<false>(chunk, NO_CLASS)));
+    }
+
+    /// The classes of the first units.
+    pub fn classes(&self, len: u32) -> &[u8] {
+        self.classes.get(..len as usize).unwrap_or(&[])
+    }
+
+    /// Whether a unit has a class.
+    pub fn has_class(&self, unit: u32) -> bool {
+        self.class(unit) != NO_CLASS
+    }
+
     /// The class of a unit.
     #[inline]
     pub fn class(&self, unit: u32) -> u8 {

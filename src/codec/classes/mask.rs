@@ -13,11 +13,7 @@ use crate::words::{WORD, count};
 /// or a dead row keeps something.
 pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) -> Option<Vec<u8>> {
     let mut encoder = Encoder::default();
-    if let Some(table) = &coder.model.rows {
-        for level in rows {
-            encoder.symbol(table, symbol_of(*level))?;
-        }
-    }
+    put_rows(&mut encoder, coder, rows)?;
     let occupied = occupied(coder, map, bits);
     if occupied.iter().skip(coder.model.classes.len()).any(|o| *o) {
         return None;
@@ -30,6 +26,18 @@ pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) 
         }
     }
     Some(encoder.finish::<1>())
+}
+
+/// The levels of the rows alone; nothing where rows make no difference. [CLS-7]
+pub(crate) fn encode_rows(coder: &Coder, rows: &[i16]) -> Option<Vec<u8>> {
+    let mut encoder = Encoder::default();
+    put_rows(&mut encoder, coder, rows)?;
+    Some(if coder.model.rows.is_some() { encoder.finish::<1>() } else { Vec::new() })
+}
+
+fn put_rows(encoder: &mut Encoder, coder: &Coder, rows: &[i16]) -> Option<()> {
+    let Some(table) = &coder.model.rows else { return Some(()) };
+    rows.iter().try_for_each(|level| encoder.symbol(table, symbol_of(*level)))
 }
 
 /// Which classes keep any unit, those that are none included.
@@ -115,17 +123,7 @@ pub(crate) fn needs_map(coder: &Coder) -> bool {
 /// Reads the mask of a block from all of `bytes`.
 pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decoded) -> Result<()> {
     let mut decoder: Decoder<1> = Decoder::new(bytes)?;
-    out.rows.clear();
-    if let Some(table) = &coder.model.rows {
-        for _ in row_runs(row_len(units.info, coder.axis), units.start, units.len) {
-            let symbol = decoder.symbol(table)?;
-            let bad = || Error::malformed("CLS-5", "mask", format!("has a row with level {symbol}"));
-            out.rows.push(level_of(symbol).ok_or_else(bad)?);
-            if decoder.is_past_end() {
-                break;
-            }
-        }
-    }
+    read_rows(&mut decoder, coder, units, &mut out.rows)?;
     out.bits.clear();
     out.bits.resize((units.len as usize).div_ceil(WORD), 0);
     if needs_map(coder) {
@@ -141,6 +139,32 @@ pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decod
         })?;
     }
     decoder.finish()
+}
+
+/// Reads the levels of the rows from all of `bytes`. [CLS-7]
+pub(crate) fn decode_rows(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Vec<i16>) -> Result<()> {
+    if coder.model.rows.is_none() {
+        out.clear();
+        let detail = || format!("has {} bytes, must have none where rows make no difference", bytes.len());
+        return if bytes.is_empty() { Ok(()) } else { Err(Error::malformed("CLS-7", "mask", detail())) };
+    }
+    let mut decoder: Decoder<1> = Decoder::new(bytes)?;
+    read_rows(&mut decoder, coder, units, out)?;
+    decoder.finish()
+}
+
+fn read_rows(decoder: &mut Decoder<1>, coder: &Coder, units: &Units, out: &mut Vec<i16>) -> Result<()> {
+    out.clear();
+    let Some(table) = &coder.model.rows else { return Ok(()) };
+    for _ in row_runs(row_len(units.info, coder.axis), units.start, units.len) {
+        let symbol = decoder.symbol(table)?;
+        let bad = || Error::malformed("CLS-5", "mask", format!("has a row with level {symbol}"));
+        out.push(level_of(symbol).ok_or_else(bad)?);
+        if decoder.is_past_end() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn read_classes(

@@ -85,6 +85,11 @@ impl Model {
         Ok(Model { classes, rows, columns })
     }
 
+    /// Whether any table has a symbol for a step of 0, so that what is not kept may be coded among the steps.
+    pub fn knows_zero(&self) -> bool {
+        self.classes.iter().any(|class| class.values.as_ref().is_some_and(|table| table.range_of(0).1 > 0))
+    }
+
     /// The class of what lies outside of all.
     pub fn last(&self) -> i16 {
         self.classes.len().saturating_sub(1).min(MOST_CLASSES) as i16

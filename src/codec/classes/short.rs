@@ -14,8 +14,16 @@ pub(crate) const MANY: usize = 1 << 12;
 /// Symbols of such a step are below 2^6.
 const SYMBOL_BITS: u32 = 6;
 
-/// Pairs of steps of which the same is done at once: one loop for all of it would need more registers than there are.
-const RUN: usize = 64;
+/// Steps of which the same is done at once: one loop for all of it would need more registers than there are.
+const RUN: usize = 128;
+
+/// Turns of `N` states in a run.
+const fn turns<const N: usize>() -> usize {
+    match RUN.checked_div(N) {
+        Some(turns) => turns,
+        None => 1,
+    }
+}
 
 /// How these steps are split.
 pub(super) const STEP: Split = Split::Step { bits: 16 };
@@ -23,17 +31,17 @@ pub(super) const STEP: Split = Split::Step { bits: 16 };
 /// Steps taken apart, as many as are written at once.
 struct Parts {
     /// Where each symbol is found: class << 6 | symbol.
-    places: [[u16; 2]; RUN],
+    places: [u16; RUN],
     /// The raw bits of each, and how many they are: at most 14.
-    extra: [[u32; 4]; RUN / 2],
-    widths: [[u32; 4]; RUN / 2],
+    extra: [[u32; 4]; RUN / 4],
+    widths: [[u32; 4]; RUN / 4],
 }
 
 impl Parts {
     /// [`Split::take_apart`] without a branch or a table, so that the compiler does it eight at a time.
     #[inline(always)]
-    fn take_apart(&mut self, classes: &[u8; 2 * RUN], steps: &[u16; 2 * RUN]) {
-        let units = classes.iter().zip(steps).zip(self.places.as_flattened_mut());
+    fn take_apart(&mut self, classes: &[u8; RUN], steps: &[u16; RUN]) {
+        let units = classes.iter().zip(steps).zip(&mut self.places);
         let raw = self.extra.as_flattened_mut().iter_mut().zip(self.widths.as_flattened_mut());
         for (((class, step), place), (extra, width)) in units.zip(raw) {
             let size = step.cast_signed().unsigned_abs();
@@ -50,8 +58,8 @@ impl Parts {
 
     /// The raw bits, those of four steps together.
     #[inline(always)]
-    fn raw_bits(&self) -> [(u64, u32); RUN / 2] {
-        let mut out = [(0, 0); RUN / 2];
+    fn raw_bits(&self) -> [(u64, u32); RUN / 4] {
+        let mut out = [(0, 0); RUN / 4];
         for (out, (extra, widths)) in out.iter_mut().zip(self.extra.iter().zip(&self.widths)) {
             let ([a, b, c, d], [i, j, k, l]) = (*extra, *widths);
             let (first, second) = (a | b.wrapping_shl(i), c | d.wrapping_shl(k));
@@ -78,42 +86,40 @@ impl<'a> ShortWriter<'a> {
         ShortWriter { symbols, tables }
     }
 
-    /// Steps in the order of their units, whose classes are given, coded; `None` where the tables lack a symbol. They are taken
-    /// from the last to the first, as the range coder wants them.
+    /// Steps in the order of their units, whose classes are given, coded with `N` states; `None` where the tables lack a symbol.
+    /// They are taken from the last to the first, as the range coder wants them.
     #[inline(always)]
-    pub fn write(&self, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+    pub fn write<const N: usize>(&self, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
         // The places of other classes would be those of these.
         let all = classes.iter().fold(0, |all, class| all | class);
         if usize::from(all) >= MOST_CLASSES {
             return None;
         }
-        let (mut coder, mut bits) = (Backward::<2>::new(steps.len()), BackwardBits::default());
-        let ((class_pairs, class), (step_pairs, step)) = (classes.as_chunks::<2>(), steps.as_chunks::<2>());
-        for (class, step) in class.iter().zip(step) {
-            coder.put(0, self.put(*class, *step, &mut bits)?);
+        let (mut coder, mut bits) = (Backward::<N>::new(steps.len()), BackwardBits::default());
+        let ((class_turns, last_classes), (step_turns, last)) = (classes.as_chunks::<N>(), steps.as_chunks::<N>());
+        for ((turn, step), class) in last.iter().enumerate().zip(last_classes).rev() {
+            coder.put(turn, self.put(*class, *step, &mut bits)?);
         }
-        let (places, raw) = ([[0; 2]; RUN], [[0; 4]; RUN / 2]);
-        let mut parts = Parts { places, extra: raw, widths: raw };
-        let (mut own_classes, mut own_steps) = ([[0; 2]; RUN], [[0; 2]; RUN]);
-        for (classes, steps) in class_pairs.rchunks(RUN).zip(step_pairs.rchunks(RUN)) {
+        let mut parts = Parts { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
+        let (mut own_classes, mut own_steps) = ([0; RUN], [0; RUN]);
+        for (class_turns, step_turns) in class_turns.rchunks(turns::<N>()).zip(step_turns.rchunks(turns::<N>())) {
+            let (classes, steps) = (class_turns.as_flattened(), step_turns.as_flattened());
             // Steps of 0, which fill up the last run, have no raw bits.
             if steps.len() < RUN {
-                own_steps = [[0; 2]; RUN];
+                own_steps = [0; RUN];
             }
             own_classes.iter_mut().zip(classes).for_each(|(to, from)| *to = *from);
             own_steps.iter_mut().zip(steps).for_each(|(to, from)| *to = *from);
-            if let Some((classes, steps)) =
-                own_classes.as_flattened().first_chunk().zip(own_steps.as_flattened().first_chunk())
-            {
-                parts.take_apart(classes, steps);
-            }
-            if coder.put_pairs(parts.places.get(..steps.len()).unwrap_or(&[]), &self.symbols) {
+            parts.take_apart(&own_classes, &own_steps);
+            let places = parts.places.as_chunks::<N>().0;
+            if coder.put_turns(places.get(..step_turns.len()).unwrap_or(&[]), &self.symbols) {
                 bits.put_all(&parts.raw_bits());
                 continue;
             }
-            for ([p, q], [step, next]) in classes.iter().zip(steps).rev() {
-                coder.put(1, self.put(*q, *next, &mut bits)?);
-                coder.put(0, self.put(*p, *step, &mut bits)?);
+            for (classes, steps) in class_turns.iter().zip(step_turns).rev() {
+                for ((turn, step), class) in steps.iter().enumerate().zip(classes).rev() {
+                    coder.put(turn, self.put(*class, *step, &mut bits)?);
+                }
             }
         }
         Some(coder.finish(&bits.finish()))
@@ -144,13 +150,14 @@ const IS_RARE: Lead = 1 << 8;
 struct ShortTable {
     /// The entry of each slot.
     entries: [u8; TOTAL as usize],
-    /// By entry: the frequency, the start << 16, and the [`Lead`] << 32.
-    says: [u64; 256],
+    /// By entry: the frequency, the start << 16, and the [`Lead`] << 32. Room for a few more than there are, so that tables side
+    /// by side do not compete for the same places of the cache.
+    says: [u64; 256 + 8],
 }
 
 impl ShortTable {
     fn of(table: &Table) -> Self {
-        let mut out = ShortTable { entries: [0; TOTAL as usize], says: [0; 256] };
+        let mut out = ShortTable { entries: [0; TOTAL as usize], says: [0; 256 + 8] };
         for (entry, says) in (0..table.entries()).zip(&mut out.says) {
             let (start, frequency) = table.range(entry);
             let own = usize::from(start)..usize::from(start.wrapping_add(frequency));
@@ -179,30 +186,40 @@ impl<'a> ShortReader<'a> {
         ShortReader { tables, short: tables.iter().map(|table| ShortTable::of(table)).collect() }
     }
 
-    /// Reads the steps of pairs of units, whose classes are given: what [`values::decode`] does.
+    /// Reads the steps of turns of units, whose classes are given: what [`values::decode`] does.
     #[inline(always)]
-    pub fn read(&self, decoder: &mut Decoder<2>, classes: &[[u8; 2]], out: &mut [[u16; 2]]) -> Result<()> {
-        for (classes, out) in classes.chunks(RUN).zip(out.chunks_mut(RUN)) {
-            let mut leads = [[0; 2]; RUN];
+    pub fn read<const N: usize>(
+        &self,
+        decoder: &mut Decoder<N>,
+        classes: &[[u8; N]],
+        out: &mut [[u16; N]],
+    ) -> Result<()> {
+        for (classes, out) in classes.chunks(turns::<N>()).zip(out.chunks_mut(turns::<N>())) {
+            let mut leads = [0; RUN];
             self.read_leads(decoder, classes, &mut leads)?;
-            self.read_extra(&mut decoder.bits, classes, &leads, out)?;
+            self.read_extra(&mut decoder.bits, classes.as_flattened(), &leads, out.as_flattened_mut())?;
         }
         Ok(())
     }
 
     /// Reads the entries of steps.
     #[inline(always)]
-    fn read_leads(&self, decoder: &mut Decoder<2>, classes: &[[u8; 2]], out: &mut [[Lead; 2]; RUN]) -> Result<()> {
+    fn read_leads<const N: usize>(
+        &self,
+        decoder: &mut Decoder<N>,
+        classes: &[[u8; N]],
+        out: &mut [Lead; RUN],
+    ) -> Result<()> {
         // A copy of its own stays in registers.
         let mut own = *decoder;
-        for ([p, q], out) in classes.iter().zip(out) {
-            let (Some(a), Some(b)) = (self.short.get(usize::from(*p)), self.short.get(usize::from(*q))) else {
-                return Err(values::no_class());
-            };
-            let [slot, next] = own.slots();
-            let (a, b) = (a.says_of(slot), b.says_of(next));
-            own.pass([a as u32, b as u32]);
-            *out = [(a >> 32) as u32, (b >> 32) as u32];
+        for (classes, out) in classes.iter().zip(out.as_chunks_mut::<N>().0) {
+            let (slots, mut ranges) = (own.slots(), [0; N]);
+            for (((class, slot), range), out) in classes.iter().zip(slots).zip(&mut ranges).zip(out) {
+                let Some(table) = self.short.get(usize::from(*class)) else { return Err(values::no_class()) };
+                let says = table.says_of(slot);
+                (*range, *out) = (says as u32, (says >> 32) as u32);
+            }
+            own.pass(ranges);
         }
         *decoder = own;
         Ok(())
@@ -210,24 +227,23 @@ impl<'a> ShortReader<'a> {
 
     /// Reads the raw bits of steps, and puts them together.
     #[inline(always)]
-    fn read_extra(
-        &self,
-        reader: &mut BitReader,
-        classes: &[[u8; 2]],
-        leads: &[[Lead; 2]; RUN],
-        out: &mut [[u16; 2]],
-    ) -> Result<()> {
-        let (mut own, mut extra, mut any_rare) = (*reader, [[0u16; 2]; RUN], 0);
-        for ([a, b], extra) in leads.iter().zip(&mut extra).take(out.len()) {
-            any_rare |= a | b;
-            let bits = own.peek();
-            own.skip((a & 0xff).wrapping_add(b & 0xff));
-            *extra = [low_bits(bits, *a), low_bits(bits >> (a & 0x3f), *b)];
+    fn read_extra(&self, reader: &mut BitReader, classes: &[u8], leads: &[Lead; RUN], out: &mut [u16]) -> Result<()> {
+        let (mut own, mut extra, mut any_rare) = (*reader, [[0u16; 4]; RUN / 4], 0);
+        // Four times fourteen bits are what one look at them shows.
+        for (leads, extra) in leads.as_chunks::<4>().0.iter().zip(&mut extra).take(out.len().div_ceil(4)) {
+            let (mut bits, mut n) = (own.peek(), 0u32);
+            for (lead, extra) in leads.iter().zip(extra) {
+                any_rare |= lead;
+                *extra = low_bits(bits, *lead);
+                bits >>= lead & 0x3f;
+                n = n.wrapping_add(lead & 0x3f);
+            }
+            own.skip(n);
         }
         if any_rare & IS_RARE != 0 {
             return self.read_rare(reader, classes, leads, out);
         }
-        for ((lead, extra), step) in leads.as_flattened().iter().zip(extra.as_flattened()).zip(out.as_flattened_mut()) {
+        for ((lead, extra), step) in leads.iter().zip(extra.as_flattened()).zip(out) {
             *step = step_of(*lead, *extra);
         }
         *reader = own;
@@ -236,15 +252,8 @@ impl<'a> ShortReader<'a> {
 
     /// [`ShortReader::read_extra`] where there is something rare.
     #[cold]
-    fn read_rare(
-        &self,
-        reader: &mut BitReader,
-        classes: &[[u8; 2]],
-        leads: &[[Lead; 2]; RUN],
-        out: &mut [[u16; 2]],
-    ) -> Result<()> {
-        let steps = classes.as_flattened().iter().zip(leads.as_flattened()).zip(out.as_flattened_mut());
-        for ((class, lead), step) in steps {
+    fn read_rare(&self, reader: &mut BitReader, classes: &[u8], leads: &[Lead; RUN], out: &mut [u16]) -> Result<()> {
+        for ((class, lead), step) in classes.iter().zip(leads).zip(out) {
             *step = if lead & IS_RARE != 0 {
                 values::code(reader, STEP, values::table_of(self.tables, *class)?, lead >> 16)? as u16
             } else {
@@ -292,7 +301,7 @@ mod tests {
         let tables = [Table::fit(&[0, 50, 30, 0, 20, 9, 9, 5, 1]).unwrap(), Table::fit(&[0, 1, 1, 1]).unwrap()];
         let tables_of: Vec<&Table> = tables.iter().collect();
         let short = ShortWriter::new(&tables_of);
-        for n in [0usize, 1, 2, 3, 1000, 1001] {
+        for n in [0usize, 1, 2, 3, 5, 7, 1000, 1001, 1003] {
             let classes: Vec<u8> = (0..n).map(|i| u8::from(i * i % 7 > 3)).collect();
             let steps: Vec<u16> = (0..n as u16).map(|i| (i.wrapping_mul(i) % 77).wrapping_sub(38)).collect();
             let mut encoder = Encoder::default();
@@ -301,21 +310,23 @@ mod tests {
                 encoder.symbol(&tables[usize::from(*class)], parts.symbol).unwrap();
                 encoder.bits.put(parts.extra, parts.extra_bits);
             }
-            assert_eq!(short.write(&classes, &steps).unwrap(), encoder.finish::<2>(), "{n}");
+            let found =
+                if n % 2 == 0 { short.write::<2>(&classes, &steps) } else { short.write::<4>(&classes, &steps) };
+            let slow = if n % 2 == 0 { encoder.finish::<2>() } else { encoder.finish::<4>() };
+            assert_eq!(found.unwrap(), slow, "{n}");
         }
-        assert!(short.write(&[2], &[1]).is_none(), "a class without a table");
+        assert!(short.write::<2>(&[2], &[1]).is_none(), "a class without a table");
     }
 
     #[test]
     fn all_steps_are_taken_apart() {
-        let (places, raw) = ([[0; 2]; RUN], [[0; 4]; RUN / 2]);
-        let mut parts = Parts { places, extra: raw, widths: raw };
-        for start in (0..=u16::MAX).step_by(2 * RUN) {
+        let mut parts = Parts { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
+        for start in (0..=u16::MAX).step_by(RUN) {
             let steps = std::array::from_fn(|i| start + i as u16);
-            parts.take_apart(&[3; 2 * RUN], &steps);
+            parts.take_apart(&[3; RUN], &steps);
             for (i, step) in steps.into_iter().enumerate() {
                 let Parts { places, extra, widths } = &parts;
-                let found = (places.as_flattened()[i], extra.as_flattened()[i], widths.as_flattened()[i]);
+                let found = (places[i], extra.as_flattened()[i], widths.as_flattened()[i]);
                 let slow = STEP.take_apart(step.into());
                 assert_eq!(found, (3 << 6 | slow.symbol as u16, slow.extra as u32, slow.extra_bits), "{step}");
             }
@@ -335,17 +346,17 @@ mod tests {
         let class = |values| Class { odds: 80, occupied: 128, values };
         let classes_of = vec![class(table(&[0, 50, 30, 0, 20, 9, 9, 5, 1])), class(table(&[9; 59]))];
         let model = Model { classes: classes_of, rows: None, columns: None };
-        let bytes = values::encode_short(&model, &classes, &steps).unwrap();
+        let bytes = values::encode_short::<2>(&model, &classes, &steps).unwrap();
         let mut out = Vec::new();
-        values::decode_short(&model, &classes, &bytes, &mut out).unwrap();
+        values::decode_short::<2>(&model, &classes, &bytes, &mut out).unwrap();
         assert_eq!(out, steps);
         let mut long = Vec::new();
-        values::decode(&model, STEP, &classes, &bytes, &mut long).unwrap();
+        values::decode::<2>(&model, STEP, &classes, &bytes, &mut long).unwrap();
         assert!(long.iter().zip(&steps).all(|(long, step)| *long == u64::from(*step)));
         for end in [9, 100, bytes.len() - 1] {
-            assert!(values::decode_short(&model, &classes, &bytes[..end], &mut out).is_err(), "{end}");
+            assert!(values::decode_short::<2>(&model, &classes, &bytes[..end], &mut out).is_err(), "{end}");
         }
         let beyond = vec![NO_CLASS; steps.len()];
-        assert!(values::decode_short(&model, &beyond, &bytes, &mut out).is_err(), "units without a class");
+        assert!(values::decode_short::<2>(&model, &beyond, &bytes, &mut out).is_err(), "units without a class");
     }
 }

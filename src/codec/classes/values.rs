@@ -9,23 +9,23 @@ use crate::codec::entropy::rans::{Decoder, Encoder, symbol_of};
 use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
 
-/// Codes in the order of their units, whose classes are given; `None` where the tables lack a symbol.
-pub(crate) fn encode(model: &Model, split: Split, classes: &[u8], codes: &[u64]) -> Option<Vec<u8>> {
+/// Codes in the order of their units, whose classes are given, written with `N` states; `None` where the tables lack a symbol.
+pub(crate) fn encode<const N: usize>(model: &Model, split: Split, classes: &[u8], codes: &[u64]) -> Option<Vec<u8>> {
     let tables = tables_of(model)?;
     match split {
         // Spelled out so that the compiler knows the width.
-        Split::Step { bits: 32 } => write(&tables, Split::Step { bits: 32 }, classes, codes.iter().copied()),
-        other => write(&tables, other, classes, codes.iter().copied()),
+        Split::Step { bits: 32 } => write::<N>(&tables, Split::Step { bits: 32 }, classes, codes.iter().copied()),
+        other => write::<N>(&tables, other, classes, codes.iter().copied()),
     }
 }
 
-/// [`encode`] for steps of 16 bits: by far the most codes are of these.
-pub(crate) fn encode_short(model: &Model, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+/// [`encode`] for steps of 16 bits, by far the most codes, with `N` states.
+pub(crate) fn encode_short<const N: usize>(model: &Model, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
     let tables = tables_of(model)?;
     if steps.len() < MANY {
-        return write(&tables, STEP, classes, steps.iter().map(|step| u64::from(*step)));
+        return write::<N>(&tables, STEP, classes, steps.iter().map(|step| u64::from(*step)));
     }
-    wide::write_short_steps(&ShortWriter::new(&tables), classes, steps)
+    wide::write_short_steps::<N>(&ShortWriter::new(&tables), classes, steps)
 }
 
 fn tables_of(model: &Model) -> Option<Vec<&Table>> {
@@ -33,7 +33,7 @@ fn tables_of(model: &Model) -> Option<Vec<&Table>> {
 }
 
 #[inline(always)]
-fn write(
+fn write<const N: usize>(
     tables: &[&Table],
     split: Split,
     classes: &[u8],
@@ -45,13 +45,19 @@ fn write(
         encoder.symbol(tables.get(usize::from(*class))?, parts.symbol)?;
         encoder.bits.put(parts.extra, parts.extra_bits);
     }
-    Some(encoder.finish::<2>())
+    Some(encoder.finish::<N>())
 }
 
-/// Reads one code a unit, whose classes are given, from all of `bytes`.
-pub(crate) fn decode(model: &Model, split: Split, classes: &[u8], bytes: &[u8], out: &mut Vec<u64>) -> Result<()> {
+/// Reads one code a unit, whose classes are given, from all of `bytes`, which `N` states wrote.
+pub(crate) fn decode<const N: usize>(
+    model: &Model,
+    split: Split,
+    classes: &[u8],
+    bytes: &[u8],
+    out: &mut Vec<u64>,
+) -> Result<()> {
     let tables = all_tables(model)?;
-    let mut decoder: Decoder<2> = Decoder::new(bytes)?;
+    let mut decoder: Decoder<N> = Decoder::new(bytes)?;
     out.clear();
     out.reserve(classes.len());
     match split {
@@ -66,15 +72,20 @@ pub(crate) fn decode(model: &Model, split: Split, classes: &[u8], bytes: &[u8], 
 }
 
 /// [`decode`] for steps of 16 bits.
-pub(crate) fn decode_short(model: &Model, classes: &[u8], bytes: &[u8], out: &mut Vec<u16>) -> Result<()> {
+pub(crate) fn decode_short<const N: usize>(
+    model: &Model,
+    classes: &[u8],
+    bytes: &[u8],
+    out: &mut Vec<u16>,
+) -> Result<()> {
     let tables = all_tables(model)?;
-    let mut decoder: Decoder<2> = Decoder::new(bytes)?;
+    let mut decoder: Decoder<N> = Decoder::new(bytes)?;
     out.resize(classes.len(), 0);
     let (mut rest, mut done) = (classes, 0);
     if classes.len() >= MANY {
-        let ((pairs, last), (places, _)) = (classes.as_chunks::<2>(), out.as_chunks_mut::<2>());
-        wide::read_short_steps(&ShortReader::new(&tables), &mut decoder, pairs, places)?;
-        (rest, done) = (last, pairs.len().wrapping_mul(2));
+        let ((turns, last), (places, _)) = (classes.as_chunks::<N>(), out.as_chunks_mut::<N>());
+        wide::read_short_steps(&ShortReader::new(&tables), &mut decoder, turns, places)?;
+        (rest, done) = (last, turns.len().wrapping_mul(N));
     }
     let mut places = out.get_mut(done..).unwrap_or_default().iter_mut();
     read(&mut decoder, &tables, STEP, rest, |code| {
@@ -91,18 +102,22 @@ fn all_tables(model: &Model) -> Result<Vec<&Table>> {
 }
 
 #[inline(always)]
-fn read(
-    decoder: &mut Decoder<2>,
+fn read<const N: usize>(
+    decoder: &mut Decoder<N>,
     tables: &[&Table],
     split: Split,
     classes: &[u8],
     mut found: impl FnMut(u64),
 ) -> Result<()> {
-    let (pairs, last) = classes.as_chunks::<2>();
-    for [a, b] in pairs {
-        let tables = [table_of(tables, *a)?, table_of(tables, *b)?];
-        let entries = decoder.entries(tables);
-        for (table, entry) in tables.into_iter().zip(entries) {
+    let (turns, last) = classes.as_chunks::<N>();
+    let Some(first) = tables.first() else { return Err(no_class()) };
+    for turn in turns {
+        let mut own = [*first; N];
+        for (own, class) in own.iter_mut().zip(turn) {
+            *own = table_of(tables, *class)?;
+        }
+        let entries = decoder.entries(own);
+        for (table, entry) in own.into_iter().zip(entries) {
             found(code(&mut decoder.bits, split, table, entry)?);
         }
     }

@@ -71,30 +71,35 @@ pub(super) fn of_kept(map: &ClassMap, bits: &[u64], out: &mut Vec<u8>) {
 }
 
 /// [`ShortWriter::write`].
-pub(super) fn write_short_steps(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+pub(super) fn write_short_steps<const N: usize>(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
-            short.write(classes, steps)
+        fn wide<const N: usize>(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+            short.write::<N>(classes, steps)
         }
         // SAFETY: the processor was asked for what the function needs.
-        return unsafe { wide(short, classes, steps) };
+        return unsafe { wide::<N>(short, classes, steps) };
     }
-    short.write(classes, steps)
+    short.write::<N>(classes, steps)
 }
 
 /// [`ShortReader::read`].
-pub(super) fn read_short_steps(
+pub(super) fn read_short_steps<const N: usize>(
     short: &ShortReader,
-    decoder: &mut Decoder<2>,
-    classes: &[[u8; 2]],
-    out: &mut [[u16; 2]],
+    decoder: &mut Decoder<N>,
+    classes: &[[u8; N]],
+    out: &mut [[u16; N]],
 ) -> Result<()> {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide(short: &ShortReader, d: &mut Decoder<2>, classes: &[[u8; 2]], out: &mut [[u16; 2]]) -> Result<()> {
+        fn wide<const N: usize>(
+            short: &ShortReader,
+            d: &mut Decoder<N>,
+            classes: &[[u8; N]],
+            out: &mut [[u16; N]],
+        ) -> Result<()> {
             short.read(d, classes, out)
         }
         // SAFETY: the processor was asked for what the function needs.

@@ -4,6 +4,7 @@
 
 use crate::codec::entropy::bits::{BitReader, BitWriter};
 use crate::codec::entropy::table::{ESCAPED_BITS, PRECISION, TOTAL, Table};
+use crate::cpu::apart;
 use crate::error::{Error, Result};
 
 /// The smallest state: what a decoder must end with.
@@ -48,21 +49,24 @@ impl Encoder {
     }
 }
 
-/// What it takes to encode a symbol; a frequency of 0 where there is none.
+/// What it takes to encode a symbol.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ready {
     reciprocal: u64,
+    /// The smallest state that a word has to leave before the symbol; 2^32 where none has to.
+    limit: u64,
     start: u32,
-    frequency: u16,
-    /// 4,096 − frequency.
-    others: u16,
+    /// 4,096 − frequency: all of them where there is no such symbol.
+    others: u32,
 }
 
 impl Ready {
     #[inline(always)]
     pub fn of((start, frequency): (u16, u16)) -> Self {
         let reciprocal = RECIPROCALS.get(usize::from(frequency) & 0x1fff).copied().unwrap_or(0);
-        Ready { reciprocal, start: start.into(), frequency, others: (TOTAL as u16).wrapping_sub(frequency) }
+        let frequency = u32::from(frequency);
+        let limit = u64::from(frequency) << (32 - PRECISION);
+        Ready { reciprocal, limit, start: start.into(), others: TOTAL.wrapping_sub(frequency) }
     }
 }
 
@@ -138,17 +142,17 @@ fn divide(x: u32, reciprocal: u64) -> u32 {
 /// Puts a symbol under a state; the word that has to go before goes into the last free slot.
 #[inline(always)]
 fn put_symbol(state: &mut u32, symbol: Ready, words: &mut [u16], free: &mut usize) {
-    let Ready { reciprocal, start, frequency, others } = symbol;
-    let due = *state >> (32 - PRECISION) >= frequency.into();
+    let Ready { reciprocal, limit, start, others } = symbol;
+    let due = u64::from(*state) >= limit;
     // Written whether it is due or not, as in reading.
     let slot = free.wrapping_sub(1);
     if let Some(word) = words.get_mut(slot) {
         *word = *state as u16;
     }
-    *free = std::hint::select_unpredictable(due, slot, *free);
-    let x = std::hint::select_unpredictable(due, *state >> 16, *state);
+    *free = free.wrapping_sub(usize::from(due));
+    let x = apart(std::hint::select_unpredictable(due, *state >> 16, *state));
     // quotient << 12 | rest, with the start.
-    *state = x.wrapping_add(start).wrapping_add(divide(x, reciprocal).wrapping_mul(others.into()));
+    *state = x.wrapping_add(start).wrapping_add(divide(x, reciprocal).wrapping_mul(others));
 }
 
 /// The state after an entry of `frequency` was read at `offset` from its start; takes a word where one is due.
@@ -165,29 +169,30 @@ fn next_state(bytes: &[u8], at: &mut usize, state: u32, frequency: u32, offset: 
 /// Places of symbols.
 pub(crate) const PLACES: usize = 1 << 12;
 
-impl Backward<2> {
-    /// Puts at most 64 pairs of symbols, given by their places, the last pair first; does nothing and says so where one is not
-    /// there.
+impl<const N: usize> Backward<N> {
+    /// Puts at most 128 symbols, given by their places in turns of all states, the last first; does nothing and says so where one
+    /// is not there.
     #[inline(always)]
-    pub fn put_pairs(&mut self, pairs: &[[u16; 2]], symbols: &[Ready; PLACES]) -> bool {
+    pub fn put_turns(&mut self, turns: &[[u16; N]], symbols: &[Ready; PLACES]) -> bool {
         // At most one word a symbol; what changes with every symbol stays in registers.
         let (mut words, mut free) = ([0; 128], 128);
-        let ([mut first, mut second], mut others) = (self.states, 0);
-        for [a, b] in pairs.get(..pairs.len().min(64)).unwrap_or(&[]).iter().rev() {
-            let b = symbols.get(usize::from(*b) & (PLACES - 1)).copied().unwrap_or_default();
-            put_symbol(&mut second, b, &mut words, &mut free);
-            let a = symbols.get(usize::from(*a) & (PLACES - 1)).copied().unwrap_or_default();
-            put_symbol(&mut first, a, &mut words, &mut free);
-            others |= a.others | b.others;
+        let (mut states, mut others) = (self.states, 0);
+        for places in turns.get(..turns.len().min(words.len().checked_div(N).unwrap_or(0))).unwrap_or(&[]).iter().rev()
+        {
+            for (state, place) in states.iter_mut().zip(places).rev() {
+                let symbol = symbols.get(usize::from(*place) & (PLACES - 1)).copied().unwrap_or_default();
+                put_symbol(state, symbol, &mut words, &mut free);
+                others |= symbol.others;
+            }
         }
         // Only what has no frequency leaves all of them to others.
-        if u32::from(others) & TOTAL != 0 {
+        if others & TOTAL != 0 {
             return false;
         }
         let new = words.get(free..).unwrap_or(&[]);
         let from = self.free.wrapping_sub(new.len());
         self.words.get_mut(from..self.free).unwrap_or_default().copy_from_slice(new);
-        (self.states, self.free) = ([first, second], from);
+        (self.states, self.free) = (states, from);
         true
     }
 }
@@ -295,30 +300,29 @@ pub(crate) fn symbol_of(bits: &mut BitReader, table: &Table, entry: u32) -> Resu
     }
 }
 
-impl Decoder<'_, 2> {
-    /// The slots that both states are at.
+impl<const N: usize> Decoder<'_, N> {
+    /// The slots that the states are at.
     #[inline(always)]
-    pub fn slots(&self) -> [u32; 2] {
+    pub fn slots(&self) -> [u32; N] {
         self.states.map(|state| state & (TOTAL - 1))
     }
 
-    /// Passes the entries that hold those slots, each given as its frequency and its start << 16. Both words are read before it
-    /// is known which of them are due, so that the second state does not wait for the first.
+    /// Passes the entries that hold those slots, each given as its frequency and its start << 16; for at most four states. The
+    /// words are read before it is known which of them are due, so that no state waits for another.
     #[inline(always)]
-    pub fn pass(&mut self, [a, b]: [u32; 2]) {
-        let [first, second] = self.states;
-        let words = match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<4>()) {
-            Some(words) => u32::from_le_bytes(*words),
+    pub fn pass(&mut self, ranges: [u32; N]) {
+        let mut words = match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(words) => u64::from_le_bytes(*words),
             None => near_the_end(self.bytes, self.at),
         };
-        let (x, y) = (passed(a, first), passed(b, second));
-        let (due, next_due) = (x < LOW, y < LOW);
-        // No branch: whether a word is due is as good as random, and a wrong guess costs more than the rest.
-        let rest = std::hint::select_unpredictable(due, words >> 16, words & 0xffff);
-        let first = std::hint::select_unpredictable(due, x << 16 | words & 0xffff, x);
-        let second = std::hint::select_unpredictable(next_due, y << 16 | rest, y);
-        self.states = [first, second];
-        self.at = self.at.wrapping_add(usize::from(due).wrapping_add(usize::from(next_due)) << 1);
+        for (state, range) in self.states.iter_mut().zip(ranges) {
+            let x = apart(passed(range, *state));
+            let due = x < LOW;
+            // No branch: whether a word is due is as good as random, and a wrong guess costs more than the rest.
+            *state = std::hint::select_unpredictable(due, x << 16 | (words & 0xffff) as u32, x);
+            words = std::hint::select_unpredictable(due, words >> 16, words);
+            self.at = self.at.wrapping_add(usize::from(due) << 1);
+        }
     }
 }
 
@@ -329,11 +333,11 @@ fn passed(range: u32, state: u32) -> u32 {
     (range & 0xffff).wrapping_mul(state >> PRECISION).wrapping_add(offset)
 }
 
-/// The two words at `at`, zeros after the end.
+/// The four words at `at`, zeros after the end.
 #[cold]
-fn near_the_end(bytes: &[u8], at: usize) -> u32 {
+fn near_the_end(bytes: &[u8], at: usize) -> u64 {
     let rest = bytes.get(at..).unwrap_or(&[]);
-    rest.iter().take(4).rev().fold(0, |words, b| words << 8 | u32::from(*b))
+    rest.iter().take(8).rev().fold(0, |words, b| words << 8 | u64::from(*b))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub(crate) fn name(codec: u8) -> &'static str {
         BITMAP_ZSTD => "bitmap+zstd",
         GAPS_ZSTD => "gaps+zstd",
         crate::codec::block::CLASSED_MASK => "classes",
+        crate::codec::block::SPREAD_MASK => "in the codes",
         _ => "unknown",
     }
 }

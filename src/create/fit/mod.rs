@@ -30,6 +30,8 @@ use stats::Stats;
 const MOST_SAMPLES: usize = 8;
 /// And of one of which three quarters and more are kept; of a tensor of more blocks than [`MOST_SAMPLES`], one.
 const MOST_DENSE_SAMPLES: usize = 2;
+/// Where at least one unit in so many is kept, those that are not are coded among the steps.
+const SPREAD_FROM: u64 = 2;
 /// Fewer kept units than this teach nothing about a tensor.
 const FEWEST: u64 = 256;
 
@@ -200,7 +202,9 @@ impl Task<'_> {
         prior: Option<Prior>,
         kept: u64,
     ) -> Fit {
-        let mut stats = Stats::default();
+        let seen: u64 = samples.iter().map(|s| u64::from(s.len)).sum();
+        let is_short = self.kind == ValueKind::Step && self.info.dtype.unit_bytes() == 2;
+        let mut stats = Stats::new(is_short && self.has_base && kept * SPREAD_FROM >= seen && kept < seen);
         let rows = prior.map(|prior| self.rows(samples, &activity, &coder, &prior).levels);
         // Levels that are all the same say nothing.
         let rows = rows.filter(|all| all.iter().flatten().any(|l| *l != 0));
@@ -361,8 +365,8 @@ impl Fit {
     }
 }
 
-/// What decides whether two tensors can share a model.
-type Group = (u8, u8, bool);
+/// What decides whether two tensors can share a model: dtype, kind, whether the base counts, and whether all units have steps.
+pub(crate) type Group = (u8, u8, bool, bool);
 
 /// Coders of all tensors of a pack.
 #[derive(Debug, Default)]
@@ -385,7 +389,7 @@ impl Fits {
     pub fn new(tensors: Vec<(Group, Option<Fit>)>) -> Self {
         let mut shared: BTreeMap<Group, Fit> = BTreeMap::new();
         for (group, fit) in tensors.iter().filter_map(|(g, f)| Some((g, f.as_ref()?))) {
-            let group = (group.0, group.1, fit.coder.uses_base);
+            let group = (group.0, group.1, fit.coder.uses_base, fit.stats.spread);
             match shared.get_mut(&group) {
                 None => drop(shared.insert(group, fit.clone())),
                 Some(best) => {
@@ -409,9 +413,9 @@ impl Fits {
 
     /// How tensor `i` is coded: by a model of its own where that pays for its bytes, else by that of its group.
     pub fn of(&self, i: usize, info: &TensorInfo, kind: ValueKind, has_base: bool) -> Option<Chosen> {
-        let key = |uses_base| (info.dtype.code(), kind.code(), uses_base);
+        let key = |uses_base, spread| (info.dtype.code(), kind.code(), uses_base, spread);
         if let Some(fit) = self.fits.get(i).and_then(Option::as_ref) {
-            let group = key(fit.coder.uses_base);
+            let group = key(fit.coder.uses_base, fit.stats.spread);
             let (shared, first) = self.shared.get(&group)?;
             let model = &shared.coder.model;
             // Counts are of a sample, which stands for all of the tensor.
@@ -427,7 +431,8 @@ impl Fits {
             fit.coder.model = model.clone();
             return Some(Chosen { fit, shared: Some(group) });
         }
-        let group = [key(has_base), key(false)].into_iter().find(|k| self.shared.contains_key(k))?;
+        let groups = [key(has_base, false), key(false, false), key(has_base, true), key(false, true)];
+        let group = groups.into_iter().find(|k| self.shared.contains_key(k))?;
         let (shared, first) = self.shared.get(&group)?;
         let mut fit = shared.clone();
         fit.coder.origin = fit.whole - first;

@@ -33,22 +33,30 @@ pub(crate) struct Stats {
     pub blocks: u64,
     pub rows: [u64; LEVELS],
     pub columns: [u64; LEVELS],
+    /// Whether what is not kept is coded among the steps, as a step of 0.
+    pub spread: bool,
 }
 
 impl Default for Stats {
     fn default() -> Self {
-        Stats { classes: Vec::new(), blocks: 0, rows: [0; LEVELS], columns: [0; LEVELS] }
+        Stats { classes: Vec::new(), blocks: 0, rows: [0; LEVELS], columns: [0; LEVELS], spread: false }
     }
 }
 
 impl Stats {
+    /// Where what is not kept is coded among the steps, or not.
+    pub fn new(spread: bool) -> Self {
+        Stats { spread, ..Stats::default() }
+    }
+
     /// Counts a sample, whose row runs have these levels.
     pub fn count(&mut self, coder: &Coder, info: &TensorInfo, sample: &Sample, base: &[u8], rows: &[i16]) {
         let n = coder.model.classes.len();
         self.classes.resize_with(n.max(self.classes.len()), Count::default);
         let mut map = ClassMap::default();
         map.fill(coder, &Units { info, start: sample.start, len: sample.len, base }, rows);
-        for (class, count) in map.histogram().iter().zip(&mut self.classes) {
+        let members = map.histogram();
+        for (class, count) in members.iter().zip(&mut self.classes) {
             count.members += class;
         }
         let mut kept = [0u64; 64];
@@ -65,6 +73,10 @@ impl Stats {
             count.occupied += u64::from(kept > 0);
             for (s, n) in symbols.get(c << 8..(c + 1) << 8).unwrap_or(&[]).iter().enumerate().filter(|(_, n)| **n > 0) {
                 *count.symbols.entry(s as u16).or_default() += u64::from(*n);
+            }
+            let still = members.get(c).map_or(0, |members| members - kept);
+            if self.spread && still > 0 {
+                *count.symbols.entry(0).or_default() += still;
             }
         }
         self.blocks += 1;
@@ -158,12 +170,15 @@ impl Stats {
             else {
                 return f64::INFINITY;
             };
-            let odds = ((f64::from(class.odds) - 80.0) / 4.0).exp2();
-            let p = odds / (1.0 + odds);
-            bits -= count.kept as f64 * p.log2() + (count.members - count.kept) as f64 * (1.0 - p).log2();
             if let Some(table) = &class.values {
                 bits += count.symbols.iter().map(|(s, n)| *n as f64 * table.bits(u32::from(*s))).sum::<f64>();
             }
+            if self.spread {
+                continue;
+            }
+            let odds = ((f64::from(class.odds) - 80.0) / 4.0).exp2();
+            let p = odds / (1.0 + odds);
+            bits -= count.kept as f64 * p.log2() + (count.members - count.kept) as f64 * (1.0 - p).log2();
             let empty = f64::from(class.empty()) / 4096.0;
             bits -= (self.blocks - count.occupied) as f64 * empty.log2() + count.occupied as f64 * (1.0 - empty).log2();
         }

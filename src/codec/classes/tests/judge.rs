@@ -111,6 +111,23 @@ impl Block<'_> {
         }
         encoder.finish::<2>()
     }
+
+    /// The levels of the rows alone, and the bytes of the steps of all units. [CLS-7]
+    pub fn spread(&self, split: Split, delta: &BlockDelta) -> (Vec<u8>, Vec<u8>) {
+        let (mut rows, mut encoder) = (Encoder::default(), Encoder::default());
+        if let Some(table) = &self.coder.model.rows {
+            self.rows.iter().for_each(|level| rows.symbol(table, symbol_of(*level)).unwrap());
+        }
+        for unit in 0..self.len {
+            let code = delta.positions.binary_search(&unit).map_or(0, |i| delta.codes[i]);
+            let Some(class) = self.class(unit) else { continue };
+            let parts = split.take_apart(code);
+            encoder.symbol(self.coder.model.classes[class].values.as_ref().unwrap(), parts.symbol).unwrap();
+            encoder.bits.put(parts.extra, parts.extra_bits);
+        }
+        let mask = if self.coder.model.rows.is_some() { rows.finish::<1>() } else { Vec::new() };
+        (mask, encoder.finish::<4>())
+    }
 }
 
 fn high(encoder: &mut Encoder, table: &GapTable, high: u64) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Encoded, Frame, Stored};
+use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Encoded, Frame, SPREAD_MASK, SPREAD_VALUES, Stored};
 use crate::codec::classes::coder::{Coder, DEAD, ModelPlace};
 use crate::codec::classes::model::{Class, Model};
 use crate::codec::entropy::rans::Encoder;
@@ -227,7 +227,7 @@ fn a_block_lies() {
     let (map, split) = super::block_parts(&frame);
     let mask = crate::codec::classes::mask::encode(&coder, &map, &[0b01_0001], &[]).unwrap();
     let classes = [0; 2];
-    let codes = |d: &BlockDelta| super::values::encode(&coder.model, split, &classes, &d.codes).unwrap();
+    let codes = |d: &BlockDelta| super::values::encode::<2>(&coder.model, split, &classes, &d.codes).unwrap();
     let (mask_codec, value_codec) = (CLASSED_MASK, CLASSED_VALUES);
     let block =
         |mask_codec, mask: &[u8], values: Vec<u8>| Encoded { mask_codec, value_codec, mask: mask.into(), values };
@@ -250,9 +250,46 @@ fn a_block_lies() {
     assert_eq!(step(2, &block(mask_codec, &mask, codes(&zero))), "VAL-2", "a step of 0");
     let infinite = BlockDelta { positions: vec![0, 4], codes: vec![0x7f80_0000, 0] };
     let split = crate::codec::classes::symbols::Split::of(ValueKind::F32, Dtype::F32).unwrap();
-    let values = super::values::encode(&coder.model, split, &classes, &infinite.codes).unwrap();
+    let values = super::values::encode::<2>(&coder.model, split, &classes, &infinite.codes).unwrap();
     let found = decode(&info, Some(&coder), ValueKind::F32, 2, &block(mask_codec, &mask, values));
     assert_eq!(found, "VAL-2", "an infinite delta");
+}
+
+/// Steps of all units, four of which have a class; the first two of these are kept.
+#[test]
+fn a_block_with_its_mask_in_the_codes_lies() {
+    let (info, coder) = small(None, Table::fit(&[2, 0, 0, 1]));
+    let table = coder.model.classes[0].values.as_ref().unwrap();
+    let run = |symbols: &[u32]| {
+        let mut encoder = Encoder::default();
+        for symbol in symbols {
+            encoder.symbol(table, *symbol).unwrap();
+            encoder.bits.put(0, u32::from(*symbol > 0));
+        }
+        encoder.finish::<4>()
+    };
+    let block =
+        |mask_codec, value_codec, mask: &[u8], values| Encoded { mask_codec, value_codec, mask: mask.into(), values };
+    let step = |kept, block: &Encoded| decode(&info, Some(&coder), ValueKind::Step, kept, block);
+    let good = block(SPREAD_MASK, SPREAD_VALUES, &[], run(&[3, 3, 0, 0]));
+    assert_eq!(step(2, &good), "accepted");
+    assert_eq!(decode(&info, None, ValueKind::Step, 2, &good), "CLS-1", "no coder");
+    assert_eq!(step(1, &good), "MSK-2", "one kept, two steps");
+    assert_eq!(step(3, &good), "MSK-2", "three kept, two steps");
+    assert_eq!(step(2, &block(SPREAD_MASK, SPREAD_VALUES, &[0], run(&[3, 3, 0, 0]))), "CLS-7", "a byte of levels");
+    assert_eq!(step(2, &block(SPREAD_MASK, CLASSED_VALUES, &[], run(&[3, 3]))), "CLS-7", "codes of what is kept");
+    assert_eq!(step(2, &block(2, SPREAD_VALUES, &[3], run(&[3, 3, 0, 0]))), "CLS-7", "a mask");
+    assert_eq!(decode(&info, Some(&coder), ValueKind::F32, 2, &good), "CLS-7", "no steps");
+    assert_eq!(decode(&info, Some(&coder), ValueKind::Sign, 2, &good), "CLS-7", "signs");
+    assert_eq!(step(2, &block(SPREAD_MASK, SPREAD_VALUES, &[], run(&[3, 3, 0]))), "ENT-4", "one step less");
+    assert_eq!(step(2, &block(SPREAD_MASK, SPREAD_VALUES, &[], run(&[3, 3, 0, 0, 0, 0]))), "ENT-4", "steps of all");
+    let (_, without) = small(None, None);
+    assert_eq!(decode(&info, Some(&without), ValueKind::Step, 2, &good), "CLS-6", "no tables for values");
+    let Encoded { mask_codec, value_codec, mask, values } = &good;
+    let (mask_codec, value_codec) = (*mask_codec, *value_codec);
+    let frame = Frame { info: &info, kind: ValueKind::Step, start: 0, len: 6, coder: Some(&coder), base: &[] };
+    let stored = Stored { mask_codec, value_codec, kept: 2, mask, values, zero_steps: true };
+    assert_eq!(rule(block::decode(&frame, &stored, &mut BlockDelta::default())), "CLS-7", "a carried tensor");
 }
 
 /// A row whose level is none of the 34.

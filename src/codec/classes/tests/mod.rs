@@ -11,7 +11,9 @@ mod judge;
 mod lies;
 mod random;
 
-use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Effort, Encoded, Found, Frame, Stored};
+use crate::codec::block::{
+    self, CLASSED_MASK, CLASSED_VALUES, Effort, Encoded, Found, Frame, SPREAD_MASK, SPREAD_VALUES, Stored,
+};
 use crate::codec::classes::coder::{level_of, symbol_of};
 use crate::codec::classes::map::ClassMap;
 use crate::codec::classes::mask::{self, Decoded};
@@ -21,7 +23,7 @@ use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::codec::positions::set_bits;
 use crate::error::{Error, Result};
-use crate::model::delta::{BlockDelta, StepBlock};
+use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
 use random::{Case, Random};
 
 impl Case {
@@ -143,9 +145,9 @@ fn check_values(case: &Case, split: Split, bytes: &[u8], random: &mut Random) {
     let (classes, mut out) = (case.classes(), Vec::new());
     let (model, mut short) = (&case.coder.model, Vec::new());
     for other in damaged(bytes, random).into_iter().filter(|other| other != bytes) {
-        let found = values::decode(model, split, &classes, &other, &mut out);
+        let found = values::decode::<2>(model, split, &classes, &other, &mut out);
         if split == (Split::Step { bits: 16 }) {
-            let same = values::decode_short(model, &classes, &other, &mut short);
+            let same = values::decode_short::<2>(model, &classes, &other, &mut short);
             assert_eq!(same.is_ok(), found.is_ok(), "{}", case.name);
             assert!(
                 found.is_err() || short.iter().map(|step| u64::from(*step)).eq(out.iter().copied()),
@@ -154,7 +156,7 @@ fn check_values(case: &Case, split: Split, bytes: &[u8], random: &mut Random) {
             );
         }
         match found {
-            Ok(()) => assert_eq!(values::encode(model, split, &classes, &out), Some(other), "{}", case.name),
+            Ok(()) => assert_eq!(values::encode::<2>(model, split, &classes, &out), Some(other), "{}", case.name),
             Err(e) => assert!(matches!(e, Error::Malformed { .. }), "{e}"),
         }
     }
@@ -183,15 +185,43 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
         map.of_kept(&bits, &mut classes);
         map.of_kept_inline::<false>(&bits, &mut narrow);
         assert_eq!([&classes, &narrow], [&case.classes(); 2], "{}", case.name);
-        let values = values::encode(&case.coder.model, split, &classes, &case.delta.codes).unwrap();
+        let values = values::encode::<2>(&case.coder.model, split, &classes, &case.delta.codes).unwrap();
         assert_eq!(values, judge.values(split, &case.delta), "{}", case.name);
         check_values(case, split, &values, random);
         if !case.delta.positions.is_empty() {
             let (mask_codec, value_codec) = (CLASSED_MASK, CLASSED_VALUES);
             assert_eq!(case.decode(&Encoded { mask_codec, value_codec, mask, values }).unwrap(), case.delta);
         }
+        if case.kind == ValueKind::Step {
+            check_spread(case, judge.spread(split, &case.delta), random);
+        }
     }
     [Effort::Fast, Effort::Default, Effort::Small].map(|effort| check_choice(case, effort)).to_vec()
+}
+
+/// The steps of all units, as the judge writes them.
+fn check_spread(case: &Case, (mask, values): (Vec<u8>, Vec<u8>), random: &mut Random) {
+    let (frame, coder) = (case.frame(), &case.coder);
+    assert_eq!(block::there_and_back(&frame, coder, (&mask, &values)).unwrap(), case.delta, "{}", case.name);
+    for other in damaged(&values, random) {
+        if let Err(e) = block::there_and_back(&frame, coder, (&mask, &other)) {
+            assert!(matches!(e, Error::Malformed { .. }), "{e}");
+        }
+    }
+    if case.delta.positions.is_empty() {
+        return;
+    }
+    let encoded = Encoded { mask_codec: SPREAD_MASK, value_codec: SPREAD_VALUES, mask, values };
+    assert_eq!(case.decode(&encoded).unwrap(), case.delta, "{}", case.name);
+    if case.info.dtype.unit_bytes() == 2 {
+        let Encoded { mask_codec, value_codec, mask, values } = &encoded;
+        let (mask_codec, value_codec, kept) = (*mask_codec, *value_codec, case.delta.positions.len() as u32);
+        let stored = Stored { mask_codec, value_codec, kept, mask, values, zero_steps: false };
+        let (mut steps, mut listed) = (StepBlock::default(), BlockDelta::default());
+        block::decode_steps(&frame, &stored, &mut steps).unwrap();
+        steps.list(&mut listed);
+        assert_eq!((&steps.mask, &listed), (&case.bits(), &case.delta), "{}", case.name);
+    }
 }
 
 /// What the encoder chose gives back what it was given.
@@ -203,7 +233,7 @@ fn check_choice(case: &Case, effort: Effort) -> (u8, u8) {
     }
     if block::has_steps(case.kind, &case.info, case.len, case.len) {
         let steps = case.delta.codes.iter().map(|code| *code as u16).collect();
-        let block = StepBlock { mask: case.bits(), steps };
+        let block = StepBlock { mask: case.bits(), steps, spread: false };
         let same = block::encode(&frame, Found::Steps(&block), &case.rows, effort);
         assert_eq!(same, encoded, "{}", case.name);
     }
@@ -222,7 +252,7 @@ fn fast_and_slow_agree_and_each_block_has_one_encoding() {
             *chosen.entry(codecs).or_insert(0) += 1;
         }
     }
-    for codecs in [(6, 2), (6, 0), (2, 0), (0, 0)] {
+    for codecs in [(7, 3), (6, 2), (6, 0), (2, 0), (0, 0)] {
         assert!(chosen.get(&codecs).is_some_and(|n| *n > 5), "{codecs:?} is hardly tried: {chosen:?}");
     }
 }
