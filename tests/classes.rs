@@ -121,12 +121,17 @@ fn an_exact_pack_by_class_loses_a_bit_or_depends_on_threads() {
         contents.insert(pack.manifest().content);
         let found = codecs(&pack);
         assert_eq!(found["big"].0, [(6, 2)].into(), "{effort:?}");
+        let mut spread = 0;
         for dtype in DTYPES {
             let (codecs, needs_base) = &found[dtype.name()];
-            assert_eq!(*codecs, [(6, 2)].into(), "{effort:?} {dtype}");
+            // About a sixth of the units moves, from where on steps of 16 bits have the mask among them.
+            let is_spread = unit_bytes(dtype) == 2 && *codecs == [(7, 3)].into();
+            spread += u32::from(is_spread);
+            assert!(is_spread || *codecs == [(6, 2)].into(), "{effort:?} {dtype}: {codecs:?}");
             let may = dtype.is_float() && effort != Effort::Fast;
             assert!(may || !needs_base, "{effort:?} {dtype}");
         }
+        assert_eq!(spread > 0, effort != Effort::Fast, "{effort:?}");
         assert_eq!(found["big"].1, effort != Effort::Fast, "{effort:?}");
         assert!(verified(&site, "p").check_content(Some(&site.base)).unwrap());
         let bytes = site.apply_file(&[("p", 1.0)], &MergeOptions::default()).unwrap();

@@ -703,7 +703,8 @@ impl Good {
             let units: Vec<u64> = (0..48 * 128)
                 .map(|_| {
                     let size = 2f64.powi(-(random.below(12) as i32)) * (1.0 + random.below(100) as f64 / 100.0);
-                    naive::encode(Dtype::BF16, size + by * [-1.0, 1.0, 0.0, 0.0, 0.0][random.below(5) as usize])
+                    let moves = [-1.0, 1.0].get(random.below(16) as usize).copied().unwrap_or(0.0);
+                    naive::encode(Dtype::BF16, size + by * moves)
                 })
                 .collect();
             Tensor::of_units(name, Dtype::BF16, &[48, 128], &units)

@@ -128,12 +128,16 @@ fn may_have_pattern(frame: &Frame, found: Found) -> bool {
 
 /// Whether a mask could be one of a kind that classes do not see, such as long runs or every hundredth unit.
 fn has_pattern(bits: &[u64], kept: usize, len: u32) -> bool {
-    // An eighth of a long mask shows it as well as all of it.
-    let (run, every) = if kept < 1 << 14 { (usize::MAX, 1) } else { (1 << 4, 8) };
-    let (mut regular, mut n, mut listed) = (0usize, 0usize, Vec::new());
+    // Where less is not kept, that shows it as well. So does an eighth of a long mask.
+    let less = kept.min((len as usize).saturating_sub(kept));
+    let flip = if less < kept { u64::MAX } else { 0 };
+    let (run, every) = if less < 1 << 14 { (usize::MAX, 1) } else { (1 << 4, 8) };
+    let (mut regular, mut n, mut listed, mut flipped) = (0usize, 0usize, Vec::new(), Vec::new());
     for run in bits.chunks(run).step_by(every) {
+        flipped.clear();
+        flipped.extend(run.iter().map(|word| word ^ flip));
         listed.clear();
-        list_bits(run, &mut listed);
+        list_bits(&flipped, &mut listed);
         let is_regular = |w: &&[u32]| match w {
             [a, b, c] => c.wrapping_sub(*b) == b.wrapping_sub(*a),
             _ => false,
@@ -141,7 +145,7 @@ fn has_pattern(bits: &[u64], kept: usize, len: u32) -> bool {
         regular = regular.saturating_add(listed.windows(3).filter(is_regular).count());
         n = n.saturating_add(listed.len());
     }
-    let dense = kept.saturating_mul(8) > len as usize;
+    let dense = less.saturating_mul(8) > len as usize;
     let share = if dense { 15 } else { 4 };
     regular.saturating_mul(16) > n.saturating_mul(share)
 }

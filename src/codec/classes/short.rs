@@ -101,16 +101,17 @@ impl<'a> ShortWriter<'a> {
             coder.put(turn, self.put(*class, *step, &mut bits)?);
         }
         let mut parts = Parts { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
-        let (mut own_classes, mut own_steps) = ([0; RUN], [0; RUN]);
         for (class_turns, step_turns) in class_turns.rchunks(turns::<N>()).zip(step_turns.rchunks(turns::<N>())) {
             let (classes, steps) = (class_turns.as_flattened(), step_turns.as_flattened());
-            // Steps of 0, which fill up the last run, have no raw bits.
-            if steps.len() < RUN {
-                own_steps = [0; RUN];
+            if let (Some(classes), Some(steps)) = (classes.first_chunk(), steps.first_chunk()) {
+                parts.take_apart(classes, steps);
+            } else {
+                // Steps of 0, which fill up the first run, have no raw bits.
+                let (mut own_classes, mut own_steps) = ([0; RUN], [0; RUN]);
+                own_classes.iter_mut().zip(classes).for_each(|(to, from)| *to = *from);
+                own_steps.iter_mut().zip(steps).for_each(|(to, from)| *to = *from);
+                parts.take_apart(&own_classes, &own_steps);
             }
-            own_classes.iter_mut().zip(classes).for_each(|(to, from)| *to = *from);
-            own_steps.iter_mut().zip(steps).for_each(|(to, from)| *to = *from);
-            parts.take_apart(&own_classes, &own_steps);
             let places = parts.places.as_chunks::<N>().0;
             if coder.put_turns(places.get(..step_turns.len()).unwrap_or(&[]), &self.symbols) {
                 bits.put_all(&parts.raw_bits());

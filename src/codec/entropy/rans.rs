@@ -88,7 +88,7 @@ impl<const N: usize> Backward<N> {
     #[inline(always)]
     pub fn put(&mut self, turn: usize, symbol: Ready) {
         if let Some(state) = self.states.get_mut(turn) {
-            put_symbol(state, symbol, &mut self.words, &mut self.free);
+            put_symbol(state, &symbol, &mut self.words, &mut self.free);
         }
     }
 
@@ -141,9 +141,8 @@ fn divide(x: u32, reciprocal: u64) -> u32 {
 
 /// Puts a symbol under a state; the word that has to go before goes into the last free slot.
 #[inline(always)]
-fn put_symbol(state: &mut u32, symbol: Ready, words: &mut [u16], free: &mut usize) {
-    let Ready { reciprocal, limit, start, others } = symbol;
-    let due = u64::from(*state) >= limit;
+fn put_symbol(state: &mut u32, symbol: &Ready, words: &mut [u16], free: &mut usize) {
+    let due = u64::from(*state) >= symbol.limit;
     // Written whether it is due or not, as in reading.
     let slot = free.wrapping_sub(1);
     if let Some(word) = words.get_mut(slot) {
@@ -152,7 +151,7 @@ fn put_symbol(state: &mut u32, symbol: Ready, words: &mut [u16], free: &mut usiz
     *free = free.wrapping_sub(usize::from(due));
     let x = apart(std::hint::select_unpredictable(due, *state >> 16, *state));
     // quotient << 12 | rest, with the start.
-    *state = x.wrapping_add(start).wrapping_add(divide(x, reciprocal).wrapping_mul(others));
+    *state = x.wrapping_add(symbol.start).wrapping_add(divide(x, symbol.reciprocal).wrapping_mul(symbol.others));
 }
 
 /// The state after an entry of `frequency` was read at `offset` from its start; takes a word where one is due.
@@ -180,7 +179,8 @@ impl<const N: usize> Backward<N> {
         for places in turns.get(..turns.len().min(words.len().checked_div(N).unwrap_or(0))).unwrap_or(&[]).iter().rev()
         {
             for (state, place) in states.iter_mut().zip(places).rev() {
-                let symbol = symbols.get(usize::from(*place) & (PLACES - 1)).copied().unwrap_or_default();
+                // Not copied: what is read where it is needed takes no register before.
+                let Some(symbol) = symbols.get(usize::from(*place) & (PLACES - 1)) else { return false };
                 put_symbol(state, symbol, &mut words, &mut free);
                 others |= symbol.others;
             }

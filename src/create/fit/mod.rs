@@ -30,8 +30,10 @@ use stats::Stats;
 const MOST_SAMPLES: usize = 8;
 /// And of one of which three quarters and more are kept; of a tensor of more blocks than [`MOST_SAMPLES`], one.
 const MOST_DENSE_SAMPLES: usize = 2;
-/// Where at least one unit in so many is kept, those that are not are coded among the steps.
-const SPREAD_FROM: u64 = 2;
+/// Where at least one unit in so many is kept, those that are not are coded among the steps. That is no larger, and read faster
+/// than gaps by the base's exponents; it is slower than a mask of few classes, as the fast effort has it.
+const SPREAD_FROM: u64 = 6;
+const SPREAD_FROM_FAST: u64 = 2;
 /// Fewer kept units than this teach nothing about a tensor.
 const FEWEST: u64 = 256;
 
@@ -204,7 +206,8 @@ impl Task<'_> {
     ) -> Fit {
         let seen: u64 = samples.iter().map(|s| u64::from(s.len)).sum();
         let is_short = self.kind == ValueKind::Step && self.info.dtype.unit_bytes() == 2;
-        let mut stats = Stats::new(is_short && self.has_base && kept * SPREAD_FROM >= seen && kept < seen);
+        let from = if self.effort == Effort::Fast { SPREAD_FROM_FAST } else { SPREAD_FROM };
+        let mut stats = Stats::new(is_short && self.has_base && kept * from >= seen && kept < seen);
         let rows = prior.map(|prior| self.rows(samples, &activity, &coder, &prior).levels);
         // Levels that are all the same say nothing.
         let rows = rows.filter(|all| all.iter().flatten().any(|l| *l != 0));
