@@ -71,7 +71,17 @@ fn exact_dense(bencher: divan::Bencher, effort: &str) {
 /// The default of `create`, on the update that changes 3 %: how fast it is made.
 #[divan::bench(args = EFFORTS, sample_count = 5, sample_size = 1)]
 fn make_exact_3_percent(bencher: divan::Bencher, effort: &str) {
-    let (base, tuned) = (map(&BASE), map(&LITTLE));
+    make(bencher, &LITTLE, effort);
+}
+
+/// The same of a fine-tune that changes about half.
+#[divan::bench(args = EFFORTS, sample_count = 5, sample_size = 1)]
+fn make_exact_dense(bencher: divan::Bencher, effort: &str) {
+    make(bencher, &FAR, effort);
+}
+
+fn make(bencher: divan::Bencher, tuned: &Path, effort: &str) {
+    let (base, tuned) = (map(&BASE), map(tuned));
     let options =
         CreateOptions { workers: one(), effort: effort.parse().expect("it is one"), ..CreateOptions::default() };
     let options = CreateOptions { method: Method::Exact, ..options };

@@ -192,6 +192,9 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
     job: &Job<E::Real>,
 ) {
     let dense = part.signs.signs.len() * DENSE >= part.signs.mask.len();
+    if !dense && !part.signs.positions.is_empty() {
+        return add_known::<E>(target, part, job);
+    }
     let end = job.units.end.div_ceil(WORD).min(part.signs.mask.len());
     let mut first = job.units.start / WORD;
     while first < end {
@@ -237,15 +240,40 @@ fn words_inside<'a>(mask: &[u64], words: Range<usize>, units: &Range<usize>, out
 fn add_listed<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
     let Target { run, scratch: SignScratch { several, listed, shared }, met } = target;
     for chunk in listed.positions.get(..listed.len).unwrap_or_default().chunks(WORD) {
-        let minus = part.next_signs();
-        part.passed += chunk.len();
-        for (i, position) in chunk.iter().enumerate() {
-            let (position, minus) = (*position as usize, minus >> i & 1 == 1);
-            if several.get(position / WORD).is_some_and(|word| word >> (position % WORD) & 1 == 1) {
-                shared.push(Shared::new(position, job.number, minus));
-            } else {
-                add_to_element::<E>(run, position, pick(job.added, minus), met);
-            }
+        add_chunk::<E>((run, several, shared, met), part, chunk, job);
+    }
+}
+
+/// Adds to the elements whose numbers were known when the mask was read.
+#[inline(always)]
+fn add_known<E: Element>(target: &mut Target, part: &mut SignPart<'_, E::Real>, job: &Job<E::Real>) {
+    let Target { run, scratch: SignScratch { several, shared, .. }, met } = target;
+    let inside = |position: &u32| (*position as usize) < job.units.end;
+    for chunk in part.signs.positions.get(part.passed..).unwrap_or_default().chunks(WORD) {
+        let n = if chunk.last().is_some_and(inside) { chunk.len() } else { chunk.partition_point(inside) };
+        add_chunk::<E>((run, several, shared, met), part, chunk.get(..n).unwrap_or_default(), job);
+        if n < chunk.len() {
+            return;
+        }
+    }
+}
+
+/// Adds to the next elements of a part, 64 at most.
+#[inline(always)]
+fn add_chunk<E: Element>(
+    (run, several, shared, met): (&mut [u8], &[u64], &mut Vec<Shared>, &mut Met),
+    part: &mut SignPart<'_, E::Real>,
+    chunk: &[u32],
+    job: &Job<E::Real>,
+) {
+    let minus = part.next_signs();
+    part.passed += chunk.len();
+    for (i, position) in chunk.iter().enumerate() {
+        let (position, minus) = (*position as usize, minus >> i & 1 == 1);
+        if several.get(position / WORD).is_some_and(|word| word >> (position % WORD) & 1 == 1) {
+            shared.push(Shared::new(position, job.number, minus));
+        } else {
+            add_to_element::<E>(run, position, pick(job.added, minus), met);
         }
     }
 }
@@ -315,8 +343,12 @@ mod tests {
         let every = [1, 2, 5, 20, 100][random.below(5) as usize];
         let positions: Vec<u32> = (0..units as u32).filter(|_| random.below(every) == 0).collect();
         let minus: Vec<bool> = positions.iter().map(|_| random.below(2) == 1).collect();
-        let mut block =
-            SignBlock { mask: vec![0; units.div_ceil(WORD)], signs: vec![0; positions.len().div_ceil(WORD)] };
+        let mut block = SignBlock {
+            mask: vec![0; units.div_ceil(WORD)],
+            signs: vec![0; positions.len().div_ceil(WORD)],
+            // Known when the mask was read, or not.
+            positions: if random.below(2) == 0 { positions.clone() } else { Vec::new() },
+        };
         for (i, (p, minus)) in positions.iter().zip(&minus).enumerate() {
             block.mask[*p as usize / WORD] |= 1 << (p & 63);
             block.signs[i / WORD] |= u64::from(*minus) << (i % WORD);

@@ -105,6 +105,17 @@ pub(crate) struct SignBlock {
     pub mask: Vec<u64>,
     /// One bit a kept unit, in order: 1 is minus.
     pub signs: Vec<u64>,
+    /// The kept units' numbers, ascending, where they were known when the mask was read; else empty.
+    pub positions: Vec<u32>,
+}
+
+impl SignBlock {
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.mask.clear();
+        self.signs.clear();
+        self.positions.clear();
+    }
 }
 
 /// One block of a delta of steps of 16 bits: what [`BlockDelta`] lists, as bits and narrow numbers.

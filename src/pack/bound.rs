@@ -255,8 +255,7 @@ impl<'a> DeltaBlocks<'a> {
         if self.own.kind != ValueKind::Sign || !self.is_block(start, len) {
             return Ok(false);
         }
-        out.mask.clear();
-        out.signs.clear();
+        out.clear();
         if let Some(at) = self.keeping_from(start) {
             self.body.block(&self.own, &at, base, |frame, stored| block::decode_signs(frame, stored, out))?;
         }

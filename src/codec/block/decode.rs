@@ -56,7 +56,11 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
 /// Decodes a block of signs to bits. Which rules hold, and in which order they are checked, is as for [`decode`].
 pub(crate) fn decode_signs(frame: &Frame, stored: &Stored, out: &mut SignBlock) -> Result<()> {
     let coder = check_codecs(frame, stored)?;
-    with_scratch(|scratch| decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask))?;
+    with_scratch(|scratch| {
+        decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask)?;
+        std::mem::swap(&mut scratch.mask.positions, &mut out.positions);
+        Ok(())
+    })?;
     if stored.value_codec == CLASSED_VALUES {
         return Err(Error::malformed("CLS-6", "codes", "sign values are never coded by class"));
     }
@@ -97,7 +101,11 @@ fn decode_by_class(
     out: &mut BlockDelta,
 ) -> Result<()> {
     decode_mask(frame, Some(coder), stored, &mut scratch.mask, bits)?;
-    list_bits(bits, &mut out.positions);
+    if scratch.mask.positions.is_empty() {
+        list_bits(bits, &mut out.positions);
+    } else {
+        out.positions.extend_from_slice(&scratch.mask.positions);
+    }
     if stored.value_codec != CLASSED_VALUES {
         return decode_codes(frame, stored, &mut out.codes);
     }
@@ -124,8 +132,9 @@ fn decode_mask(
     out: &mut Vec<u64>,
 ) -> Result<()> {
     let Some(coder) = coder.filter(|_| stored.mask_codec == CLASSED_MASK) else {
-        let mut listed = Vec::new();
-        return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut listed, out);
+        let listed = &mut scratch.positions;
+        listed.clear();
+        return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, listed, out);
     };
     mask::decode(coder, &frame.units(), stored.mask, scratch)?;
     let found = words::count(&scratch.bits);

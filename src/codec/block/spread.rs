@@ -71,7 +71,7 @@ pub(super) fn decode_steps(
     scratch: &mut Scratch,
     out: &mut StepBlock,
 ) -> Result<()> {
-    let Scratch { mask: mask::Decoded { map, bits, rows }, classes, all, .. } = scratch;
+    let Scratch { mask: mask::Decoded { map, bits, rows, .. }, classes, all, .. } = scratch;
     mask::decode_rows(coder, &frame.units(), stored.mask, rows)?;
     map.fill(coder, &frame.units(), rows);
     let classes = classes_of(map, frame.len, bits, classes);
@@ -106,7 +106,7 @@ fn list(
     scratch: &mut Scratch,
     out: &mut BlockDelta,
 ) -> Result<()> {
-    let Scratch { mask: mask::Decoded { map, bits, rows }, classes, codes, .. } = scratch;
+    let Scratch { mask: mask::Decoded { map, bits, rows, .. }, classes, codes, .. } = scratch;
     mask::decode_rows(coder, &frame.units(), mask, rows)?;
     map.fill(coder, &frame.units(), rows);
     let classes = classes_of(map, frame.len, bits, classes);

@@ -113,6 +113,8 @@ pub(crate) struct Decoded {
     /// The class of every unit, where [`needs_map`] says that the mask takes it; else what was there before.
     pub map: ClassMap,
     pub bits: Vec<u64>,
+    /// The positions, ascending, where reading came by them in this order; else empty.
+    pub positions: Vec<u32>,
 }
 
 /// Whether units of one row can be of several classes. Where they cannot, the rows say it all.
@@ -126,6 +128,7 @@ pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decod
     read_rows(&mut decoder, coder, units, &mut out.rows)?;
     out.bits.clear();
     out.bits.resize((units.len as usize).div_ceil(WORD), 0);
+    out.positions.clear();
     if needs_map(coder) {
         out.map.fill(coder, units, &out.rows);
         read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
@@ -133,10 +136,16 @@ pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decod
         })?;
     } else {
         let runs = class_runs(coder, units, &out.rows);
+        let (positions, mut missing) = (&mut out.positions, Vec::new());
         read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
             let own = runs.get(usize::from(number)).map_or(&[][..], Vec::as_slice);
-            wide::read_class_of_runs(decoder, table, own, number, bits)
+            let list = if table.inverted { &mut missing } else { &mut *positions };
+            wide::read_class_of_runs(decoder, table, own, number, bits, list)
         })?;
+        // Classes may lie between each other, and of an inverted one it is known what is missing.
+        if !missing.is_empty() || !positions.is_sorted() || positions.len() as u64 != count(&out.bits) {
+            positions.clear();
+        }
     }
     decoder.finish()
 }
@@ -171,7 +180,7 @@ fn read_classes(
     decoder: &mut Decoder<1>,
     coder: &Coder,
     bits: &mut [u64],
-    read: impl Fn(u8, &mut Decoder<1>, &GapTable, &mut [u64]) -> Result<()>,
+    mut read: impl FnMut(u8, &mut Decoder<1>, &GapTable, &mut [u64]) -> Result<()>,
 ) -> Result<()> {
     for (number, class) in (0u8..).zip(&coder.model.classes) {
         if decoder.event(class.empty()) {
@@ -239,8 +248,9 @@ pub(super) fn read_class_of_runs(
     runs: &[Run],
     class: u8,
     bits: &mut [u64],
+    list: &mut Vec<u32>,
 ) -> Result<()> {
-    read_class(decoder, table, class, &mut ByRun::new(runs), bits)
+    read_class(decoder, table, class, &mut ByRun::new(runs, list), bits)
 }
 
 #[inline(always)]

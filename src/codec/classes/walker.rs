@@ -117,11 +117,13 @@ pub(super) struct ByRun<'a> {
     /// The next unit, and where its run ends.
     at: u32,
     end: u32,
+    /// Where the units that are taken are listed.
+    list: &'a mut Vec<u32>,
 }
 
 impl<'a> ByRun<'a> {
-    pub fn new(runs: &'a [Run]) -> Self {
-        let mut walker = ByRun { runs, at: 0, end: 0 };
+    pub fn new(runs: &'a [Run], list: &'a mut Vec<u32>) -> Self {
+        let mut walker = ByRun { runs, at: 0, end: 0, list };
         walker.next_run();
         walker
     }
@@ -165,6 +167,7 @@ impl Walker for ByRun<'_> {
     fn take(&mut self) -> (usize, u64) {
         let at = self.at;
         self.at = at.wrapping_add(1);
+        self.list.push(at);
         (at as usize / WORD, 1 << (at & 63))
     }
 

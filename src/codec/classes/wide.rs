@@ -108,24 +108,32 @@ pub(super) fn read_short_steps<const N: usize>(
     short.read(decoder, classes, out)
 }
 
-/// Reads the kept units of one class of runs.
+/// Reads the kept units of one class of runs, and lists what is read.
 pub(super) fn read_class_of_runs(
     decoder: &mut Decoder<1>,
     table: &GapTable,
     runs: &[Run],
     class: u8,
     bits: &mut [u64],
+    list: &mut Vec<u32>,
 ) -> Result<()> {
     #[cfg(target_arch = "x86_64")]
     if is_wide() {
         #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide(d: &mut Decoder<1>, table: &GapTable, runs: &[Run], class: u8, bits: &mut [u64]) -> Result<()> {
-            mask::read_class_of_runs(d, table, runs, class, bits)
+        fn wide(
+            d: &mut Decoder<1>,
+            table: &GapTable,
+            runs: &[Run],
+            class: u8,
+            bits: &mut [u64],
+            list: &mut Vec<u32>,
+        ) -> Result<()> {
+            mask::read_class_of_runs(d, table, runs, class, bits, list)
         }
         // SAFETY: the processor was asked for what the function needs.
-        return unsafe { wide(decoder, table, runs, class, bits) };
+        return unsafe { wide(decoder, table, runs, class, bits, list) };
     }
-    mask::read_class_of_runs(decoder, table, runs, class, bits)
+    mask::read_class_of_runs(decoder, table, runs, class, bits, list)
 }
 
 /// Reads the kept units of one class of a map.

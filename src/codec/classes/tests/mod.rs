@@ -177,6 +177,7 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
     // What another block left behind makes no difference.
     mask::decode(&case.coder, &case.frame().units(), &mask, used).unwrap();
     assert_eq!((&used.bits, &used.rows), (&bits, &case.rows));
+    assert!(used.positions.is_empty() || used.positions == case.delta.positions, "{}", case.name);
     assert!(!mask::needs_map(&case.coder) || (0..case.len).all(|u| used.map.class(u) == map.class(u)), "{}", case.name);
     check_narrow(case, &bits, &mask);
     check_mask(case, &mask, random);
