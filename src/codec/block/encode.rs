@@ -63,7 +63,8 @@ pub(crate) fn encode(frame: &Frame, found: Found, rows: &[i16], effort: Effort) 
     match encode_spread(frame, found, rows) {
         Some(spread) if effort != Effort::Small && !may_have_pattern(frame, found) => spread,
         Some(spread) => {
-            let other = encode_apart(frame, found, rows, effort);
+            // What classes see, all of the steps have in them: only the other codecs may find more.
+            let other = encode_apart(&Frame { coder: None, ..*frame }, found, rows, effort);
             if other.len() < spread.len() { other } else { spread }
         }
         None => encode_apart(frame, found, rows, effort),

@@ -28,7 +28,7 @@ use stats::Stats;
 
 /// Blocks of a tensor that are looked at closely.
 const MOST_SAMPLES: usize = 8;
-/// And of one of which three quarters and more are kept; of a tensor of more blocks than [`MOST_SAMPLES`], one.
+/// And of one of which half and more are kept; of a tensor of more blocks than [`MOST_SAMPLES`], one.
 const MOST_DENSE_SAMPLES: usize = 2;
 /// Where at least one unit in so many is kept, those that are not are coded among the steps. That is no larger, and read faster
 /// than gaps by the base's exponents; it is slower than a mask of few classes, as the fast effort has it.
@@ -79,8 +79,8 @@ impl Task<'_> {
         while let Some(i) = chosen.get(next).copied() {
             let (delta, base) = load(i, blocks[i])?;
             next += 1;
-            // Where nearly all moved, few blocks say as much as many do elsewhere.
-            if next == 1 && delta.positions.len() as u64 * 4 > blocks[i].1 * 3 {
+            // Where most moved, few blocks say as much as many do elsewhere.
+            if next == 1 && delta.positions.len() as u64 * 2 > blocks[i].1 {
                 let most = if blocks.len() > MOST_SAMPLES { 1 } else { MOST_DENSE_SAMPLES };
                 chosen = self::chosen(blocks.len(), most);
             }
