@@ -114,10 +114,25 @@ pub(crate) fn find_kept(numbers: &[u16], out: &mut Vec<u64>) {
     find::<false>(numbers, out);
 }
 
-/// Adds those of whole words of steps whose bits are set.
-pub(crate) fn pick(all: &[u16], mask: &[u64], out: &mut Vec<u16>) {
-    for (steps, kept) in all.as_chunks::<WORD>().0.iter().zip(mask) {
-        extend_kept::<u16, false>(steps, *kept, out);
+/// Adds those of whole words of numbers whose bits are set.
+pub(crate) fn pick<T: Lane>(all: &[T], kept: &[u64], out: &mut Vec<T>) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide<T: Lane>(all: &[T], kept: &[u64], out: &mut Vec<T>) {
+            pick_inline::<T, true>(all, kept, out);
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(all, kept, out) };
+    }
+    pick_inline::<T, false>(all, kept, out);
+}
+
+/// [`pick`], for wide registers or not.
+#[inline(always)]
+pub(crate) fn pick_inline<T: Lane, const WIDE: bool>(all: &[T], kept: &[u64], out: &mut Vec<T>) {
+    for (numbers, kept) in all.as_chunks::<WORD>().0.iter().zip(kept) {
+        extend_kept::<T, WIDE>(numbers, *kept, out);
     }
 }
 

@@ -24,6 +24,16 @@ pub(crate) struct Stored<'a> {
     pub zero_steps: bool,
 }
 
+impl Stored<'_> {
+    /// Refuses a mask that holds another number of positions. [MSK-2]
+    pub(super) fn check_kept(&self, found: u64) -> Result<()> {
+        if found == u64::from(self.kept) {
+            return Ok(());
+        }
+        Err(Error::malformed("MSK-2", "mask", format!("holds {found} positions, must hold {}", self.kept)))
+    }
+}
+
 /// Decodes a block to a list.
 pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Result<()> {
     out.clear();
@@ -137,11 +147,7 @@ fn decode_mask(
         return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, listed, out);
     };
     mask::decode(coder, &frame.units(), stored.mask, scratch)?;
-    let found = words::count(&scratch.bits);
-    if found != u64::from(stored.kept) {
-        let detail = format!("holds {found} positions, must hold {}", stored.kept);
-        return Err(Error::malformed("MSK-2", "mask", detail));
-    }
+    stored.check_kept(words::count(&scratch.bits))?;
     // The next mask is decoded into what this one leaves.
     std::mem::swap(&mut scratch.bits, out);
     Ok(())

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use crate::codec::block::scratch::with_scratch;
+use crate::codec::block::scratch::{Scratch, with_scratch};
 use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Effort, Frame, SPREAD_MASK, SPREAD_VALUES, spread};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::symbols::Split;
@@ -42,6 +42,20 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// One bit a unit of `len`, set where it is kept; `buffer` is used where there are none yet.
+    pub fn bits<'b>(&self, len: u32, buffer: &'b mut Vec<u64>) -> &'b [u64]
+    where
+        'a: 'b,
+    {
+        match self {
+            Found::Steps(block) => &block.mask,
+            Found::List(delta) => {
+                positions::set_bits(&delta.positions, len, buffer);
+                buffer
+            }
+        }
+    }
+
     /// All of it as a list.
     pub fn listed(&self) -> Cow<'a, BlockDelta> {
         match self {
@@ -60,8 +74,10 @@ pub(crate) fn encode(frame: &Frame, found: Found, rows: &[i16], effort: Effort) 
     if found.kept() == 0 {
         return Encoded::default();
     }
+    let may_have_pattern =
+        |scratch: &mut Scratch| has_pattern(found.bits(frame.len, &mut scratch.bits), found.kept(), frame.len);
     match encode_spread(frame, found, rows) {
-        Some(spread) if effort != Effort::Small && !may_have_pattern(frame, found) => spread,
+        Some(spread) if effort != Effort::Small && !with_scratch(may_have_pattern) => spread,
         Some(spread) => {
             // What classes see, all of the steps have in them: only the other codecs may find more.
             let other = encode_apart(&Frame { coder: None, ..*frame }, found, rows, effort);
@@ -115,18 +131,6 @@ fn is_near(plain: &(u8, Vec<u8>), classed: Option<&(u8, Vec<u8>)>) -> bool {
     classed.is_some_and(|classed| scaled(&plain.1, 1000) <= scaled(&classed.1, thousandths))
 }
 
-/// [`has_pattern`] of what was found.
-fn may_have_pattern(frame: &Frame, found: Found) -> bool {
-    match found {
-        Found::Steps(block) => has_pattern(&block.mask, found.kept(), frame.len),
-        Found::List(delta) => {
-            let mut bits = Vec::new();
-            positions::set_bits(&delta.positions, frame.len, &mut bits);
-            has_pattern(&bits, found.kept(), frame.len)
-        }
-    }
-}
-
 /// Whether a mask could be one of a kind that classes do not see, such as long runs or every hundredth unit.
 fn has_pattern(bits: &[u64], kept: usize, len: u32) -> bool {
     // Where less is not kept, that shows it as well. So does an eighth of a long mask.
@@ -176,13 +180,7 @@ fn encode_by_class(frame: &Frame, coder: &Coder, found: Found, rows: &[i16]) -> 
     with_scratch(|scratch| {
         let (map, classes) = (&mut scratch.mask.map, &mut scratch.classes);
         map.fill(coder, &frame.units(), rows);
-        let bits = match found {
-            Found::Steps(block) => &block.mask,
-            Found::List(delta) => {
-                positions::set_bits(&delta.positions, frame.len, &mut scratch.bits);
-                &scratch.bits
-            }
-        };
+        let bits = found.bits(frame.len, &mut scratch.bits);
         let mask = mask::encode(coder, map, bits, rows)?;
         let is_suspicious = mask.len() > 16 && has_pattern(bits, found.kept(), frame.len);
         let values = Split::of(frame.kind, frame.info.dtype).and_then(|split| {

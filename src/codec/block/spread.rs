@@ -27,14 +27,14 @@ pub(super) fn encode(
     rows: &[i16],
     scratch: &mut Scratch,
 ) -> Option<(Vec<u8>, Vec<u8>)> {
-    let Scratch { mask: mask::Decoded { map, bits, .. }, classes, codes, all, .. } = scratch;
+    let Scratch { mask: mask::Decoded { map, bits, .. }, bits: buffer, classes, codes, all, .. } = scratch;
     map.fill(coder, &frame.units(), rows);
     let classes = classes_of(map, frame.len, bits, classes);
+    if bits.iter().zip(found.bits(frame.len, buffer)).any(|(with, kept)| kept & !with != 0) {
+        return None;
+    }
     let values = match found {
         Found::Steps(block) => {
-            if bits.iter().zip(&block.mask).any(|(with, kept)| kept & !with != 0) {
-                return None;
-            }
             spread_shorts(&block.mask, &block.steps, all);
             let steps = of_class(all, frame.len, bits);
             values::encode_short::<STATES>(&coder.model, classes, &steps)
@@ -46,17 +46,8 @@ pub(super) fn encode(
             for (p, code) in delta.positions.iter().zip(&delta.codes) {
                 *codes.get_mut(*p as usize)? = *code;
             }
-            if !bits.is_empty() {
-                let has_class = |p: &u32| bits.get(*p as usize / WORD).is_some_and(|word| word >> (p & 63) & 1 == 1);
-                if !delta.positions.iter().all(has_class) {
-                    return None;
-                }
-                let mut unit = 0u32;
-                codes.retain(|_| {
-                    unit = unit.wrapping_add(1);
-                    has_class(&unit.wrapping_sub(1))
-                });
-            }
+            let mut units = 0..frame.len;
+            codes.retain(|_| units.next().is_some_and(|unit| map.has_class(unit)));
             values::encode::<STATES>(&coder.model, split, classes, codes)
         }
     }?;
@@ -83,7 +74,7 @@ pub(super) fn decode_steps(
     }
     out.spread = true;
     find_kept(&out.steps, &mut out.mask);
-    check_kept(count(&out.mask), stored)
+    stored.check_kept(count(&out.mask))
 }
 
 /// Decodes a block of any steps to a list.
@@ -95,7 +86,7 @@ pub(super) fn decode_list(
     out: &mut BlockDelta,
 ) -> Result<()> {
     list(frame, coder, (stored.mask, stored.values), scratch, out)?;
-    check_kept(out.positions.len() as u64, stored)
+    stored.check_kept(out.positions.len() as u64)
 }
 
 /// [`decode_list`] of a mask and codes, whatever they keep.
@@ -113,8 +104,8 @@ fn list(
     let no_split = || Error::Internal(format!("{} values have no symbols", frame.kind));
     let split = Split::of(frame.kind, frame.info.dtype).ok_or_else(no_split)?;
     values::decode::<STATES>(&coder.model, split, classes, values, codes)?;
-    let has_class = |unit: &u32| bits.is_empty() || map.has_class(*unit);
-    for (unit, code) in (0..frame.len).filter(has_class).zip(codes.iter()).filter(|(_, code)| **code != 0) {
+    let with_class = (0..frame.len).filter(|unit| map.has_class(*unit));
+    for (unit, code) in with_class.zip(codes.iter()).filter(|(_, code)| **code != 0) {
         out.positions.push(unit);
         out.codes.push(*code);
     }
@@ -150,11 +141,4 @@ fn of_class<'a>(all: &'a [u16], len: u32, with: &[u64]) -> std::borrow::Cow<'a, 
     let mut out = Vec::with_capacity(all.len().saturating_add(WORD));
     pick(all, with, &mut out);
     out.into()
-}
-
-fn check_kept(found: u64, stored: &Stored) -> Result<()> {
-    if found == u64::from(stored.kept) {
-        return Ok(());
-    }
-    Err(Error::malformed("MSK-2", "mask", format!("holds {found} positions, must hold {}", stored.kept)))
 }

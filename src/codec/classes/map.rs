@@ -4,7 +4,7 @@ use crate::codec::classes::coder::{Coder, DEAD, row_len};
 use crate::codec::classes::wide;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
-use crate::words::{WORD, extend_kept, members};
+use crate::words::{WORD, members, pick};
 
 /// What a dead row or column has instead of a class.
 pub(crate) const NO_CLASS: u8 = 255;
@@ -185,14 +185,7 @@ impl ClassMap {
     /// The classes of the units whose bits are set, in order.
     pub fn of_kept(&self, bits: &[u64], out: &mut Vec<u8>) {
         out.clear();
-        wide::of_kept(self, bits, out);
-    }
-
-    #[inline(always)]
-    pub(super) fn of_kept_inline<const WIDE: bool>(&self, bits: &[u64], out: &mut Vec<u8>) {
-        for (word, classes) in bits.iter().zip(self.classes.as_chunks::<WORD>().0) {
-            extend_kept::<u8, WIDE>(classes, *word, out);
-        }
+        pick(&self.classes, bits, out);
     }
 
     /// The units of a class, as words of one bit a unit.

@@ -56,20 +56,6 @@ pub(super) fn gaps(encoder: &mut Encoder, table: &GapTable, map: &ClassMap, clas
     mask::gaps::<false>(encoder, table, map, class, bits);
 }
 
-/// [`ClassMap::of_kept`].
-pub(super) fn of_kept(map: &ClassMap, bits: &[u64], out: &mut Vec<u8>) {
-    #[cfg(target_arch = "x86_64")]
-    if is_wide() {
-        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-        fn wide(map: &ClassMap, bits: &[u64], out: &mut Vec<u8>) {
-            map.of_kept_inline::<true>(bits, out);
-        }
-        // SAFETY: the processor was asked for what the function needs.
-        return unsafe { wide(map, bits, out) };
-    }
-    map.of_kept_inline::<false>(bits, out);
-}
-
 /// [`ShortWriter::write`].
 pub(super) fn write_short_steps<const N: usize>(short: &ShortWriter, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
     #[cfg(target_arch = "x86_64")]

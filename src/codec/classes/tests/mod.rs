@@ -24,6 +24,7 @@ use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::codec::positions::set_bits;
 use crate::error::{Error, Result};
 use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
+use crate::words::pick_inline;
 use random::{Case, Random};
 
 impl Case {
@@ -184,7 +185,7 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(u8, u8)> 
     if let Some(split) = case.split() {
         let (mut classes, mut narrow) = (Vec::new(), Vec::new());
         map.of_kept(&bits, &mut classes);
-        map.of_kept_inline::<false>(&bits, &mut narrow);
+        pick_inline::<u8, false>(map.classes(case.len.next_multiple_of(64)), &bits, &mut narrow);
         assert_eq!([&classes, &narrow], [&case.classes(); 2], "{}", case.name);
         let values = values::encode::<2>(&case.coder.model, split, &classes, &case.delta.codes).unwrap();
         assert_eq!(values, judge.values(split, &case.delta), "{}", case.name);
