@@ -73,6 +73,7 @@ pub fn mask(data: &[u8]) {
     match *codec {
         positions::BITMAP => assert_eq!(positions::bitmap::encode(&out, len), stored),
         positions::GAPS => assert_eq!(positions::gaps::encode(&out), stored),
+        positions::RICE => assert!(positions::rice::is_written_so(stored, &out)),
         _ => {}
     }
 }

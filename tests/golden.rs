@@ -232,6 +232,7 @@ fn small_blocks(parts: &mut Parts) {
                 0 => return lies::BlockParts::default(),
                 k if k == n => (1, vec![]),
                 _ if i == 1 => (2, lies::bitmap(&positions, n)),
+                _ if i == 2 => (8, lies::rice(&positions, 3)),
                 _ => (3, lies::gaps(&positions)),
             };
             lies::BlockParts { mask_codec, value_codec: 0, kept: positions.len() as u32, mask, codes }
@@ -426,7 +427,7 @@ fn a_part_of_the_format_has_no_vector() {
     }
     let mut wanted: Vec<String> = (1..=22).map(|d| format!("dtype {d}")).collect();
     wanted.extend((1..=8).map(|k| format!("kind {k}")));
-    wanted.extend((0..=7).map(|c| format!("mask codec {c}")));
+    wanted.extend((0..=8).map(|c| format!("mask codec {c}")));
     wanted.extend((0..=3).map(|c| format!("value codec {c}")));
     wanted.extend((0..=1).map(|g| format!("groups {g}")));
     wanted.extend(

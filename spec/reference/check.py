@@ -591,6 +591,16 @@ def write_steps_of_all(o, classes, levels, positions, codes):
             run.raw(raw, n)
     return rows.data(1) if o.coder.model.rows is not None else b"", run.data(4)
 
+def rice(positions, s):
+    """MSK-6."""
+    lows, highs, at, last = 0, 0, 0, -1
+    for i, p in enumerate(positions):
+        gap, last = p - last - 1, p
+        lows |= (gap & ((1 << s) - 1)) << (s * i)
+        highs |= 1 << (at + (gap >> s))
+        at += (gap >> s) + 1
+    return bytes([s]) + lows.to_bytes((s * len(positions) + 7) // 8, "little") + highs.to_bytes((at + 7) // 8, "little")
+
 class Forge:
     """Writes the content of a pack anew: other blocks, codecs, sections and frames. `tamper` maps a part ("header",
     "manifest", "table", "payload", "file") to a function that changes its bytes before digests are taken."""
@@ -638,6 +648,8 @@ class Forge:
     def plain_mask(self, rng, size, positions):
         if len(positions) == size:
             return 1, b""
+        if rng.random() < 0.3:
+            return 8, rice(positions, rng.choice([0, 1, 6, 13, 14, 15, 20, 31]) if rng.random() < 0.5 else rng.randint(2, 8))
         codec, bitmap, gaps, last = rng.randint(2, 5), bytearray((size + 7) // 8), b"", -1
         for p in positions:
             bitmap[p // 8] |= 1 << p % 8
@@ -692,7 +704,7 @@ class Forge:
                 row, data = self.encode_block(rng, o, first, units, [p for p, _ in here], [c for _, c in here])
                 rows.append(row)
                 blocks.append(data)
-            if not any(row[0] >= 6 or row[1] >= 2 for row in rows):
+            if not any(row[0] in (6, 7) or row[1] >= 2 for row in rows):
                 coder = b""
             elif coder and not o.coder.borrows:
                 borrowable.append((number, o.coder.model))
@@ -1011,7 +1023,7 @@ class Run:
             forge.content = bytes.fromhex(str(mine)[-64:])
             data = forge.data()
             mine, new = self.verdict(data, base)
-        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if m >= 6 or c >= 2)
+        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if m in (6, 7) or c >= 2)
         self.without_base(out, data, mine)
         theirs, rule = self.theirs(out, data, "--base", base_path)
         kind = "accepted" if mine is None else "refused" if mine.kind == "limit" else mine.kind

@@ -375,7 +375,7 @@ class Pack:
             return other.model
         coder = Coder(Cursor(data, "CLS-2"), o, model_of) if data else None
         need(coder is None or not coder.uses_base or o.base is not None, "CLS-1", "the base of a carried tensor")
-        used = any(k.mask_codec >= 6 or k.code_codec >= 2 for k in o.blocks)
+        used = any(k.mask_codec in (6, 7) or k.code_codec >= 2 for k in o.blocks)
         need(coder is None or used, "CLS-1", "no block is coded by class")
         return coder
 
@@ -445,13 +445,13 @@ def read_block(o, k, data, base):
     """A mask of k positions and k codes; `base` are the base's units of the block, where it is coded by them."""
     if k.kept == 0:
         return
-    need(k.mask_codec <= 7, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
+    need(k.mask_codec <= 8, "MSK-1", f"mask codec {k.mask_codec}", "unsupported")
     need(k.code_codec <= 3, "VAL-2", f"value codec {k.code_codec}", "unsupported")
     if k.kept == k.units:
-        need(k.mask_codec >= 6 or k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
+        need(k.mask_codec in (6, 7) or k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
     else:
         need(k.mask_codec not in (0, 1), "MSK-3", "not all are kept")
-    need(k.mask_codec < 6 and k.code_codec < 2 or o.coder is not None, "CLS-1", "there is no coder")
+    need(k.mask_codec not in (6, 7) and k.code_codec < 2 or o.coder is not None, "CLS-1", "there is no coder")
     mask, stored, classes = data[:k.mask_len], data[k.mask_len:], None
     if k.mask_codec == 7 or k.code_codec == 3:
         need(k.mask_codec == 7 and k.code_codec == 3 and o.kind == STEP and o.base is not None, "CLS-7", "a mask in the codes")
@@ -496,9 +496,11 @@ def unpack_codes(o, k, packed):
     return codes
 
 def read_mask(codec, data, n, k):
-    """MSK-2 to MSK-5: the positions."""
+    """MSK-2 to MSK-6: the positions."""
     if codec == 1:
         return list(range(n))
+    if codec == 8:
+        return read_rice(data, n, k)
     if codec in (4, 5):
         data = unzstd(data, (n + 7) // 8) if codec == 4 else unzstd(data, None, k + n // 255)
     if codec in (2, 4):
@@ -513,6 +515,25 @@ def read_mask(codec, data, n, k):
         if byte != 255:
             positions.append(at)
             at += 1
+    need(len(positions) == k and positions[-1] < n, "MSK-2", "positions")
+    return positions
+
+def read_rice(data, n, k):
+    """MSK-6."""
+    need(len(data) > 0 and data[0] <= 31, "MSK-6", "number of low bits")
+    s = data[0]
+    highs = 1 + (k * s + 7) // 8
+    need(len(data) > highs and data[-1] != 0, "MSK-6", "length")
+    lows = int.from_bytes(data[1:highs], "little")
+    need(lows >> (k * s) == 0, "MSK-6", "a bit after the low bits")
+    positions, at, high = [], 0, 0
+    for bit in (byte >> b & 1 for byte in data[highs:] for b in range(8)):
+        if bit:
+            at += (high << s) + (lows >> (s * len(positions)) & ((1 << s) - 1))
+            positions.append(at)
+            at, high = at + 1, 0
+        else:
+            high += 1
     need(len(positions) == k and positions[-1] < n, "MSK-2", "positions")
     return positions
 
@@ -663,7 +684,7 @@ def level(symbol, rule):
 
 def needs_base(o, k):
     """CLS-1."""
-    return o.coder is not None and o.coder.uses_base and (k.mask_codec >= 6 or k.code_codec >= 2)
+    return o.coder is not None and o.coder.uses_base and (k.mask_codec in (6, 7) or k.code_codec >= 2)
 
 def base_units(o, k, base):
     """The base's units of a block, of the right base (BAS-2)."""

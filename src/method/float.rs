@@ -68,11 +68,13 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn decode(bits: u64) -> Self::Real;
     /// The nearest element, ties to even; what is too large becomes an infinity or NaN, and a NaN stays a NaN.
     fn encode(x: Self::Real) -> u64;
+    /// Whether [`Element::add_in_lanes`] is there: it is faster than one element after another.
+    const HAS_LANES: bool = false;
     /// Adds one of two finite numbers to the kept elements among 64, the second where the bit in `minus` is set; gives how many
-    /// sums of finite elements are not finite any more. `None`, and nothing done, where one after another is as fast.
+    /// sums of finite elements are not finite any more.
     #[inline(always)]
-    fn add_in_lanes(_elements: &mut [u8], _kept: u64, _minus: u64, _added: [Self::Real; 2]) -> Option<u32> {
-        None
+    fn add_in_lanes(_elements: &mut [u8], _kept: u64, _minus: u64, _added: [Self::Real; 2]) -> u32 {
+        0
     }
 }
 
@@ -155,9 +157,10 @@ impl Element for F32 {
     fn encode(x: f32) -> u64 {
         u64::from(x.to_bits())
     }
+    const HAS_LANES: bool = true;
     #[inline(always)]
-    fn add_in_lanes(elements: &mut [u8], kept: u64, minus: u64, added: [f32; 2]) -> Option<u32> {
-        Some(lanes::add_f32(elements, kept, minus, added))
+    fn add_in_lanes(elements: &mut [u8], kept: u64, minus: u64, added: [f32; 2]) -> u32 {
+        lanes::add_f32(elements, kept, minus, added)
     }
 }
 
@@ -186,9 +189,10 @@ impl Element for Bf16 {
         // No branch on what is rounded off, which is as good as random.
         u64::from((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
     }
+    const HAS_LANES: bool = true;
     #[inline(always)]
-    fn add_in_lanes(elements: &mut [u8], kept: u64, minus: u64, added: [f32; 2]) -> Option<u32> {
-        Some(lanes::add_bf16(elements, kept, minus, added))
+    fn add_in_lanes(elements: &mut [u8], kept: u64, minus: u64, added: [f32; 2]) -> u32 {
+        lanes::add_bf16(elements, kept, minus, added)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod density;
 pub(crate) mod float;
 mod lanes;
+pub(crate) mod listed;
 pub mod localize;
 pub(crate) mod quantize;
 pub(crate) mod shares;

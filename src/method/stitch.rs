@@ -172,7 +172,14 @@ pub(super) fn combine<R: Real>(rule: OverlapRule, deltas: &mut [R], weights: &mu
         return deltas.first().copied().unwrap_or(R::ZERO);
     }
     // In ascending order of value, so that no name, id or order of packs decides how a sum is rounded.
-    deltas.sort_unstable_by(R::total_cmp);
+    match deltas {
+        [a, b] => {
+            if a.total_cmp(b).is_gt() {
+                std::mem::swap(a, b);
+            }
+        }
+        _ => deltas.sort_unstable_by(R::total_cmp),
+    }
     let sum = sum_of(deltas.iter());
     if sum.to_f64().is_nan() {
         return sum; // So that no rule passes over a delta that is no number.

@@ -4,9 +4,12 @@
 //! but what they are given.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::is_wide;
 use crate::method::float::Element;
+use crate::method::listed::{self, ListScratch};
 use crate::method::signs::{Job, SignPart, Target, add_part};
 use crate::method::step::{apply_short_inline, differences_inline, short_differences_inline};
 use crate::model::delta::{BlockDelta, StepBlock};
@@ -24,6 +27,20 @@ pub(super) fn add_to_run<E: Element>(target: &mut Target, part: &mut SignPart<'_
         return unsafe { wide::<E>(target, part, job) };
     }
     add_part::<E, false>(target, part, job);
+}
+
+/// [`listed::mark`].
+pub(super) fn mark<R>(parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut ListScratch) {
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+        fn wide<R>(parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut ListScratch) {
+            listed::mark(parts, units, scratch);
+        }
+        // SAFETY: the processor was asked for what the function needs.
+        return unsafe { wide(parts, units, scratch) };
+    }
+    listed::mark(parts, units, scratch);
 }
 
 /// [`apply_short_steps`](crate::method::step::apply_short_steps).

@@ -98,18 +98,31 @@ pub enum Groups {
     Row,
 }
 
-/// One block of a delta of signs: what [`BlockDelta`] lists, as bits.
+/// One block of a delta of signs: what [`BlockDelta`] lists, with a bit for each code.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SignBlock {
-    /// One bit a unit of the block, lowest first, set where it is kept; whole words.
+    /// The kept units' numbers, ascending, where [few](SignBlock::is_listed) are kept; else empty.
+    pub positions: Vec<u32>,
+    /// One bit a unit of the block, lowest first, set where it is kept; whole words; empty where positions are listed.
     pub mask: Vec<u64>,
     /// One bit a kept unit, in order: 1 is minus.
     pub signs: Vec<u64>,
-    /// The kept units' numbers, ascending, where they were known when the mask was read; else empty.
-    pub positions: Vec<u32>,
 }
 
 impl SignBlock {
+    /// Whether so few units are kept that looking at each of them is cheaper than looking at all.
+    pub fn is_listed(kept: u32, len: u32) -> bool {
+        u64::from(kept).saturating_mul(8) < u64::from(len)
+    }
+
+    /// Turns a list of positions into bits, where it is one.
+    pub fn unlist(&mut self, len: u32) {
+        if self.mask.is_empty() {
+            set_bits(&self.positions, len, &mut self.mask);
+            self.positions.clear();
+        }
+    }
+
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.mask.clear();
@@ -153,6 +166,25 @@ pub(crate) fn list_bits(bits: &[u64], out: &mut Vec<u32>) {
         while word != 0 {
             out.push(start.wrapping_add(word.trailing_zeros()));
             word &= word.wrapping_sub(1);
+        }
+    }
+}
+
+/// Positions below `len` as one bit each; whole words.
+pub(crate) fn set_bits(positions: &[u32], len: u32, out: &mut Vec<u64>) {
+    out.clear();
+    out.resize((len as usize).div_ceil(64), 0);
+    // Each word is put together before it is written: many positions that follow each other would wait for the one before.
+    let mut rest = positions;
+    while let Some(first) = rest.first() {
+        let number = first >> 6;
+        let mut word = 0u64;
+        while let Some((p, after)) = rest.split_first().filter(|(p, _)| **p >> 6 == number) {
+            word |= 1 << (p & 63);
+            rest = after;
+        }
+        if let Some(slot) = out.get_mut(number as usize) {
+            *slot |= word;
         }
     }
 }

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Escaped, Result};
 use crate::method::float::{Element, Real, load_unit, with_element};
+use crate::method::listed::MOST_LISTED;
 use crate::method::quantize::dequantize;
-use crate::method::signs::{SignPart, SignScratch, stitch_signs};
+use crate::method::signs::{CACHED, SignPart, SignScratch, stitch_signs};
 use crate::method::step::{apply_short_steps, apply_step, apply_steps};
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, SignBlock, StepBlock, ValueKind, list_bits};
@@ -166,7 +167,7 @@ impl TensorStitcher<'_> {
         if !signs && !self.only_steps() {
             return Ok(Form::Lists);
         }
-        for (LayerDelta { blocks, .. }, run) in self.deltas.iter().zip(layers) {
+        for (LayerDelta { blocks, .. }, run) in self.deltas.iter().zip(layers.iter_mut()) {
             let decoded = match signs {
                 true => blocks.signs(start, len, Some(ground), &mut run.signs)?,
                 false => blocks.steps(start, len, Some(ground), &mut run.steps)?,
@@ -174,6 +175,10 @@ impl TensorStitcher<'_> {
             if !decoded {
                 return Ok(Form::Lists);
             }
+        }
+        // Positions are listed where all layers list them, and these are few.
+        if signs && (layers.len() > MOST_LISTED || layers.iter().any(|run| !run.signs.mask.is_empty())) {
+            layers.iter_mut().for_each(|run| run.signs.unlist(len as u32));
         }
         Ok(if signs { Form::Signs } else { Form::Steps })
     }
@@ -192,7 +197,10 @@ impl TensorStitcher<'_> {
     fn gather_kept(&self, scratch: &Scratch, out: &mut Vec<u32>) {
         for run in scratch.layers.iter().take(self.deltas.len()) {
             match scratch.form {
-                Form::Signs => list_bits(&run.signs.mask, out),
+                Form::Signs => {
+                    out.extend_from_slice(&run.signs.positions);
+                    list_bits(&run.signs.mask, out);
+                }
                 Form::Steps => list_bits(&run.steps.mask, out),
                 Form::Lists => out.extend_from_slice(&run.delta.positions),
             }
@@ -217,12 +225,11 @@ impl TensorStitcher<'_> {
             true => u64::MAX,
             false => self.info.row_len().max(1),
         };
-        let part = |run| SignPart { passed: 0, deltas: [E::Real::ZERO; 2], weight: 0.0, signs: run };
         let mut parts: Vec<SignPart<E::Real>> =
-            layers.iter().take(self.deltas.len()).map(|run| part(&run.signs)).collect();
+            layers.iter().take(self.deltas.len()).map(|run| SignPart::new(&run.signs)).collect();
         let mut at = 0;
         while at < units {
-            let end = (at + (row_len - (start + at) % row_len).min(CACHED)).min(units);
+            let end = (at + (row_len - (start + at) % row_len).min(CACHED as u64)).min(units);
             for (part, layer) in parts.iter_mut().zip(&self.deltas) {
                 let scale = layer.blocks.scale_at(start + at);
                 part.deltas = [0, 1].map(|code| layer.dequantizer::<E::Real>()(code, scale));
@@ -256,9 +263,6 @@ impl TensorStitcher<'_> {
         stitch::<E>(out, &parts, self.model.rule, self.model.lambda, met);
     }
 }
-
-/// Units that every layer of signs passes before the next ones are looked at: 16 KiB of half-precision floats.
-const CACHED: u64 = 1 << 13;
 
 /// How many codes a kind has, where they are few.
 fn codes_of(kind: ValueKind) -> u64 {

@@ -408,11 +408,43 @@ pub fn gaps(positions: &[u64]) -> Vec<u8> {
     out
 }
 
+/// [MSK-6]
+pub fn rice(positions: &[u64], low_bits: u8) -> Vec<u8> {
+    let (mut lows, mut highs, mut next) = (Vec::new(), Vec::new(), 0);
+    for p in positions {
+        let gap = p - next;
+        lows.extend((0..low_bits).map(|bit| gap >> bit & 1 == 1));
+        highs.extend(std::iter::repeat_n(false, (gap >> low_bits) as usize));
+        highs.push(true);
+        next = p + 1;
+    }
+    let byte = |bits: &[bool]| bits.iter().rev().fold(0u8, |byte, bit| byte << 1 | u8::from(*bit));
+    [vec![low_bits], lows.chunks(8).map(byte).collect(), highs.chunks(8).map(byte).collect()].concat()
+}
+
+fn unrice(bytes: &[u8], kept: u32) -> Vec<u64> {
+    let bits = |bytes: &[u8]| bytes.iter().flat_map(|b| (0..8).map(move |i| u64::from(b >> i & 1))).collect::<Vec<_>>();
+    let (low_bits, all) = (bytes[0] as usize, bits(&bytes[1..]));
+    let mut at = (kept as usize * low_bits).div_ceil(8) * 8;
+    let mut next = 0;
+    (0..kept as usize)
+        .map(|i| {
+            let low: u64 = (0..low_bits).map(|bit| all[i * low_bits + bit] << bit).sum();
+            let high = all[at..].iter().take_while(|bit| **bit == 0).count();
+            at += high + 1;
+            let position = next + ((high as u64) << low_bits) + low;
+            next = position + 1;
+            position
+        })
+        .collect()
+}
+
 fn unmask(b: &BlockParts, n: u64) -> Vec<u64> {
     let bytes = match b.mask_codec {
         0 => return vec![],
         1 => return (0..n).collect(),
         2 | 3 => b.mask.clone(),
+        8 => return unrice(&b.mask, b.kept),
         _ => zstd::bulk::decompress(&b.mask, 1 << 21).unwrap(),
     };
     if b.mask_codec.is_multiple_of(2) {
@@ -1250,6 +1282,7 @@ pub fn forged(good: &Good, n: u64, positions: &[u64], codec: u8) -> Parts {
                 0 => (0, vec![]),
                 k if k == len => (1, vec![]),
                 _ if codec == 2 => (2, bitmap(&mine, len)),
+                _ if codec == 8 => (8, rice(&mine, 2)),
                 _ => (3, gaps(&mine)),
             };
             BlockParts { mask_codec, value_codec: 0, kept, mask, codes: vec![2; mine.len()] }
@@ -1263,6 +1296,7 @@ pub fn k_cases(good: &Good) -> Vec<Case> {
     const BITMAP: Expect = Malformed(&["MSK-4"]);
     const GAPS: Expect = Malformed(&["MSK-5"]);
     const POSITIONS: Expect = Malformed(&["MSK-2"]);
+    const RICE: Expect = Malformed(&["MSK-6"]);
     let some = [0u64, 3, 4, 9];
     let lie = |n: u64, codec: u8, lie: &dyn Fn(&mut BlockParts)| {
         let mut parts = forged(good, n, &some, codec);
@@ -1285,6 +1319,19 @@ pub fn k_cases(good: &Good) -> Vec<Case> {
         Case::new("K-06 gaps end within a skip", lie(600, 3, &|b| b.mask.push(255)), GAPS),
         Case::new("K-06 gaps are only skips", lie(600, 3, &|b| b.mask = vec![255; 2]), GAPS),
         Case::new("K-07 no gaps", lie(20, 3, &|b| b.mask.clear()), GAPS),
+        // Gaps 0, 2, 0, 4 with two low bits: [2, 0b00_00_10_00, 0b10111].
+        Case::new("K-10 Rice codes", forged(good, 20, &some, 8).seal_with_content(), Accepted),
+        Case::new("K-10 no Rice codes", lie(20, 8, &|b| b.mask.clear()), RICE),
+        Case::new("K-10 32 low bits", lie(20, 8, &|b| b.mask = [&[32; 17][..], &[15]].concat()), RICE),
+        Case::new("K-10 31 low bits, cut off", lie(20, 8, &|b| b.mask[0] = 31), RICE),
+        Case::new("K-10 low bits cut off", lie(20, 8, &|b| b.mask.truncate(1)), RICE),
+        Case::new("K-10 no high parts", lie(20, 8, &|b| b.mask.truncate(2)), RICE),
+        Case::new("K-10 a byte long", lie(20, 8, &|b| b.mask.push(0)), RICE),
+        Case::new("K-10 one position less", lie(20, 8, &|b| b.mask[2] &= 0b1111), POSITIONS),
+        Case::new("K-10 one position more", lie(20, 8, &|b| b.mask[2] |= 0b10_0000), POSITIONS),
+        Case::new("K-10 leads to n", lie(20, 8, &|b| (b.mask[1], b.mask[2]) = (0b1100_1000, 0b0100_0111)), POSITIONS),
+        Case::new("K-10 leads beyond n", lie(20, 8, &|b| b.mask.push(1)), POSITIONS),
+        Case::new("K-10 leads far beyond n", lie(20, 8, &|b| b.mask = [&[31; 16][..], &[15, 15]].concat()), POSITIONS),
         Case::new(
             "K-08 codec empty where some are kept",
             lie(20, 2, &|b| (b.mask_codec, b.mask) = (0, vec![])),
@@ -1298,7 +1345,7 @@ pub fn k_cases(good: &Good) -> Vec<Case> {
         // [MSK-1]
         Case::new("K-08 mask codec 6 without a coder", lie(20, 2, &|b| b.mask_codec = 6), Malformed(&["CLS-1"])),
         Case::new("K-08 mask codec 7 without a coder", lie(20, 2, &|b| b.mask_codec = 7), Malformed(&["CLS-1"])),
-        Case::new("K-08 mask codec 8", lie(20, 2, &|b| b.mask_codec = 8), Unsupported),
+        Case::new("K-08 mask codec 9", lie(20, 2, &|b| b.mask_codec = 9), Unsupported),
         Case::new("K-08 mask codec 255", lie(20, 2, &|b| b.mask_codec = 255), Unsupported),
     ];
     for bit in 4..8 {
@@ -1309,7 +1356,9 @@ pub fn k_cases(good: &Good) -> Vec<Case> {
         cases.push(Case::new(format!("K-02 bit {bit} after the end"), pack, BITMAP));
     }
     // Everything kept, but not by codec 1. [MSK-3]
-    for (codec, mask) in [(0, vec![]), (2, vec![255u8]), (3, vec![0; 8]), (4, vec![255]), (5, vec![0; 8])] {
+    for (codec, mask) in
+        [(0, vec![]), (2, vec![255u8]), (3, vec![0; 8]), (4, vec![255]), (5, vec![0; 8]), (8, vec![0, 255])]
+    {
         let mut parts = forged(good, 8, &[0, 1, 2, 3, 4, 5, 6, 7], 2);
         (block(&mut parts).mask_codec, block(&mut parts).mask) = (codec, mask);
         cases.push(Case::new(format!("K-08 codec {codec} where all are kept"), parts.seal(), Malformed(&["MSK-3"])));

@@ -48,28 +48,24 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
             done
         });
     }
-    let Some(coder) = check_codecs(frame, stored)? else {
-        positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, &mut out.positions)?;
-        return decode_codes(frame, stored, &mut out.codes);
-    };
-    if stored.mask_codec == SPREAD_MASK {
-        return with_scratch(|scratch| spread::decode_list(frame, coder, stored, scratch, out));
-    }
-    with_scratch(|scratch| {
-        let mut bits = std::mem::take(&mut scratch.bits);
-        let done = decode_by_class(frame, coder, stored, scratch, &mut bits, out);
-        scratch.bits = bits;
-        done
+    let coder = check_codecs(frame, stored)?;
+    with_scratch(|scratch| match coder {
+        Some(coder) if stored.mask_codec == SPREAD_MASK => spread::decode_list(frame, coder, stored, scratch, out),
+        Some(coder) if stored.value_codec == CLASSED_VALUES => decode_by_class(frame, coder, stored, scratch, out),
+        _ => {
+            decode_positions(frame, coder, stored, scratch, &mut out.positions)?;
+            decode_codes(frame, stored, &mut out.codes)
+        }
     })
 }
 
-/// Decodes a block of signs to bits. Which rules hold, and in which order they are checked, is as for [`decode`].
+/// Decodes a block of signs to bits, and where few units are kept to a list of them. Which rules hold, and in which order they are
+/// checked, is as for [`decode`].
 pub(crate) fn decode_signs(frame: &Frame, stored: &Stored, out: &mut SignBlock) -> Result<()> {
     let coder = check_codecs(frame, stored)?;
-    with_scratch(|scratch| {
-        decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask)?;
-        std::mem::swap(&mut scratch.mask.positions, &mut out.positions);
-        Ok(())
+    with_scratch(|scratch| match SignBlock::is_listed(stored.kept, frame.len) {
+        true => decode_positions(frame, coder, stored, scratch, &mut out.positions),
+        false => decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask),
     })?;
     if stored.value_codec == CLASSED_VALUES {
         return Err(Error::malformed("CLS-6", "codes", "sign values are never coded by class"));
@@ -107,18 +103,9 @@ fn decode_by_class(
     coder: &Coder,
     stored: &Stored,
     scratch: &mut Scratch,
-    bits: &mut Vec<u64>,
     out: &mut BlockDelta,
 ) -> Result<()> {
-    decode_mask(frame, Some(coder), stored, &mut scratch.mask, bits)?;
-    if scratch.mask.positions.is_empty() {
-        list_bits(bits, &mut out.positions);
-    } else {
-        out.positions.extend_from_slice(&scratch.mask.positions);
-    }
-    if stored.value_codec != CLASSED_VALUES {
-        return decode_codes(frame, stored, &mut out.codes);
-    }
+    decode_positions(frame, Some(coder), stored, scratch, &mut out.positions)?;
     fill_map(frame, coder, stored, &mut scratch.mask)?;
     let no_split = || Error::malformed("CLS-6", "codes", format!("{} values are never coded by class", frame.kind));
     let split = Split::of(frame.kind, frame.info.dtype).ok_or_else(no_split)?;
@@ -131,6 +118,28 @@ fn decode_by_class(
 fn low16(code: u64) -> u16 {
     let [low, high, ..] = code.to_le_bytes();
     u16::from_le_bytes([low, high])
+}
+
+/// Decodes a mask to a list.
+fn decode_positions(
+    frame: &Frame,
+    coder: Option<&Coder>,
+    stored: &Stored,
+    scratch: &mut Scratch,
+    out: &mut Vec<u32>,
+) -> Result<()> {
+    out.clear();
+    if coder.is_none() || stored.mask_codec != CLASSED_MASK {
+        return positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, out);
+    }
+    decode_mask(frame, coder, stored, &mut scratch.mask, &mut scratch.bits)?;
+    // Where reading came by them in order, they are known.
+    if scratch.mask.positions.is_empty() {
+        list_bits(&scratch.bits, out);
+    } else {
+        std::mem::swap(&mut scratch.mask.positions, out);
+    }
+    Ok(())
 }
 
 /// Decodes a mask to bits.
@@ -169,9 +178,9 @@ fn fill_map(frame: &Frame, coder: &Coder, stored: &Stored, scratch: &mut mask::D
 
 /// The coder of a block that is coded by class, none for another; refuses codecs that this build does not know.
 fn check_codecs<'a>(frame: &Frame<'a>, stored: &Stored) -> Result<Option<&'a Coder>> {
-    if stored.mask_codec > SPREAD_MASK {
+    if stored.mask_codec > positions::RICE {
         let found = stored.mask_codec.into();
-        return Err(Error::Unsupported { what: "mask codec".into(), found, known: SPREAD_MASK.into() });
+        return Err(Error::Unsupported { what: "mask codec".into(), found, known: positions::RICE.into() });
     }
     if stored.value_codec > SPREAD_VALUES {
         let found = stored.value_codec.into();

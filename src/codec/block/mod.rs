@@ -57,7 +57,7 @@ pub enum Effort {
 
 /// Whether a block is coded by class.
 pub(crate) fn is_by_class(mask_codec: u8, value_codec: u8) -> bool {
-    mask_codec >= CLASSED_MASK || value_codec >= CLASSED_VALUES
+    matches!(mask_codec, CLASSED_MASK | SPREAD_MASK) || value_codec >= CLASSED_VALUES
 }
 
 /// Whether a block cannot be decoded without the base's bytes.

@@ -2,11 +2,14 @@
 
 pub(crate) mod bitmap;
 pub(crate) mod gaps;
+pub(crate) mod rice;
+mod wide;
 
 use std::borrow::Cow;
 
 use crate::codec::compress;
 use crate::error::{Error, Result};
+use crate::model::delta::set_bits;
 
 /// No position is kept; no bytes.
 pub(crate) const EMPTY: u8 = 0;
@@ -20,6 +23,8 @@ pub(crate) const GAPS: u8 = 3;
 pub(crate) const BITMAP_ZSTD: u8 = 4;
 /// `GAPS` in a zstd frame.
 pub(crate) const GAPS_ZSTD: u8 = 5;
+/// Gaps in Rice codes.
+pub(crate) const RICE: u8 = 8;
 
 /// The name of a mask codec, for reports.
 pub(crate) fn name(codec: u8) -> &'static str {
@@ -30,6 +35,7 @@ pub(crate) fn name(codec: u8) -> &'static str {
         GAPS => "gaps",
         BITMAP_ZSTD => "bitmap+zstd",
         GAPS_ZSTD => "gaps+zstd",
+        RICE => "Rice codes",
         crate::codec::block::CLASSED_MASK => "classes",
         crate::codec::block::SPREAD_MASK => "in the codes",
         _ => "unknown",
@@ -49,6 +55,7 @@ pub(crate) fn encode(positions: &[u32], len: u32) -> (u8, Vec<u8>) {
     let packed_bitmap = compress::smaller(&bitmap);
     let packed_gaps = compress::smaller(&gaps);
     let bids = [
+        Some((RICE, rice::encode(positions))),
         Some((BITMAP, bitmap)),
         Some((GAPS, gaps)),
         packed_bitmap.map(|b| (BITMAP_ZSTD, b)),
@@ -69,6 +76,7 @@ pub(crate) fn decode(codec: u8, stored: &[u8], kept: u32, len: u32, out: &mut Ve
             Ok(())
         }
         BITMAP | BITMAP_ZSTD => bitmap::decode(&bitmap_bytes(codec, stored, len)?, kept, len, out),
+        RICE => rice::decode(stored, kept, len, out),
         _ => {
             let bytes = unpacked(codec == GAPS_ZSTD, stored, |claimed| gaps::bounded_len(claimed, kept, len))?;
             gaps::decode(&bytes, kept, len, out)
@@ -94,33 +102,14 @@ pub(crate) fn decode_bits(
     Ok(())
 }
 
-/// Positions below `len` as one bit each; whole words.
-pub(crate) fn set_bits(positions: &[u32], len: u32, out: &mut Vec<u64>) {
-    out.clear();
-    out.resize((len as usize).div_ceil(64), 0);
-    // Each word is put together before it is written: many positions that follow each other would wait for the one before.
-    let mut rest = positions;
-    while let Some(first) = rest.first() {
-        let number = first >> 6;
-        let mut word = 0u64;
-        while let Some((p, after)) = rest.split_first().filter(|(p, _)| **p >> 6 == number) {
-            word |= 1 << (p & 63);
-            rest = after;
-        }
-        if let Some(slot) = out.get_mut(number as usize) {
-            *slot |= word;
-        }
-    }
-}
-
 fn bitmap_bytes(codec: u8, stored: &[u8], len: u32) -> Result<Cow<'_, [u8]>> {
     unpacked(codec == BITMAP_ZSTD, stored, |_| Ok(len.div_ceil(8) as usize))
 }
 
 /// What can be said of a mask before it is decoded.
 fn check(codec: u8, stored: &[u8], kept: u32, len: u32) -> Result<()> {
-    if codec > GAPS_ZSTD {
-        return Err(Error::Unsupported { what: "mask codec".into(), found: codec.into(), known: GAPS_ZSTD.into() });
+    if codec > GAPS_ZSTD && codec != RICE {
+        return Err(Error::Unsupported { what: "mask codec".into(), found: codec.into(), known: RICE.into() });
     }
     if kept > len {
         return Err(Error::malformed("MSK-2", "mask", format!("keeps {kept} of {len} positions")));
@@ -171,8 +160,11 @@ mod tests {
                 decode(codec, &bytes, kept, len, &mut back).unwrap();
                 assert_eq!(back, positions);
                 if kept > 0 && kept < len {
-                    for (codec, bytes) in [(BITMAP, bitmap::encode(&positions, len)), (GAPS, gaps::encode(&positions))]
-                    {
+                    for (codec, bytes) in [
+                        (BITMAP, bitmap::encode(&positions, len)),
+                        (GAPS, gaps::encode(&positions)),
+                        (RICE, rice::encode(&positions)),
+                    ] {
                         decode(codec, &bytes, kept, len, &mut back).unwrap();
                         assert_eq!(back, positions);
                         let (mut bits, mut set) = (Vec::new(), Vec::new());

@@ -21,9 +21,8 @@ use crate::codec::classes::symbols::Split;
 use crate::codec::classes::values;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
-use crate::codec::positions::set_bits;
 use crate::error::{Error, Result};
-use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
+use crate::model::delta::{BlockDelta, StepBlock, ValueKind, set_bits};
 use crate::words::pick_inline;
 use random::{Case, Random};
 
