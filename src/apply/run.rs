@@ -10,7 +10,7 @@ use crate::apply::{Applied, ApplyOptions};
 use crate::checkpoint::digests;
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Result};
-use crate::files::copy_range;
+use crate::files::{begin_sync, copy_range};
 use crate::method::stitch::Met;
 use crate::model::digest::Digest;
 use crate::model::identity::digest_of;
@@ -116,8 +116,12 @@ fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) 
     let unit = target.info.dtype.unit_bytes() as u64;
     let (start, len) = (item.start * unit, item.len * unit);
     let from = model.base().place(&target.info.name);
-    from.zip(files.get(target.file))
-        .is_some_and(|((file, offset), to)| copy_range((file, offset + start), (to, target.offset + start), len))
+    let Some(((file, offset), to)) = from.zip(files.get(target.file)) else { return false };
+    let copied = copy_range((file, offset + start), (to, target.offset + start), len);
+    if copied {
+        begin_sync(to, target.offset + start, len);
+    }
+    copied
 }
 
 fn targets<'a>(model: &StitchedModel, base: Base, plan: &'a Plan, carried: &Carried) -> Vec<Target<'a>> {
@@ -199,6 +203,7 @@ impl Worker {
         if let Some(file) = files.get(target.file) {
             let path = plan.files.get(target.file).map_or("", |f| f.name.as_str());
             file.write_all_at(&self.out, target.offset + start).map_err(|e| Error::io(Path::new(path), e))?;
+            begin_sync(file, target.offset + start, self.out.len() as u64);
         }
         if target.known.is_none() {
             self.result.add(item.tensor, target.info, start, &self.out);
