@@ -50,7 +50,7 @@ pub(crate) fn copy_range(from: (&File, u64), to: (&File, u64), len: u64) -> bool
 /// Where it cannot be done, nothing is lost.
 pub(crate) fn begin_sync(file: &File, start: u64, len: u64) {
     if let Some(len) = NonZeroU64::new(len) {
-        let _ = rustix::fs::fadvise(file, start, Some(len), Advice::DontNeed);
+        rustix::fs::fadvise(file, start, Some(len), Advice::DontNeed).unwrap_or(());
     }
 }
 

@@ -213,6 +213,7 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
     }
     let units = &job.units;
     let words = units.start / WORD..units.end.div_ceil(WORD).min(part.signs.mask.len());
+    let is_dense = !SignBlock::is_listed(part.signs.signs.len() as u32, part.signs.mask.len() as u32);
     for word in words {
         let start = word * WORD;
         let kept = part.signs.mask.get(word).copied().unwrap_or(0);
@@ -221,15 +222,23 @@ pub(super) fn add_part<E: Element, const WIDE: bool>(
         part.pass(kept.count_ones() as usize);
         let others = target.scratch.several.get(word).copied().unwrap_or(0) & kept;
         note(others, minus, start, job.number, &mut target.scratch.shared);
-        add_word::<E>(target.run, start, (kept & !others, minus), job.added, target.met);
+        add_word::<E>(target.run, start, (kept & !others, minus), is_dense, job.added, target.met);
     }
 }
 
-/// Adds to the kept elements of the word that begins at `start`.
+/// Adds to the kept elements of the word that begins at `start`; to all at once in a dense part, where asking how many there are
+/// costs more.
 #[inline(always)]
-fn add_word<E: Element>(run: &mut [u8], start: usize, (kept, minus): (u64, u64), added: [E::Real; 2], met: &mut Met) {
+fn add_word<E: Element>(
+    run: &mut [u8],
+    start: usize,
+    (kept, minus): (u64, u64),
+    is_dense: bool,
+    added: [E::Real; 2],
+    met: &mut Met,
+) {
     let whole = run.get_mut(start * E::BYTES..(start + WORD) * E::BYTES);
-    let pays = E::HAS_LANES && kept.count_ones() > FEW && added.iter().all(|d| d.is_finite());
+    let pays = E::HAS_LANES && (is_dense || kept.count_ones() > FEW) && added.iter().all(|d| d.is_finite());
     if let Some(elements) = whole.filter(|_| pays) {
         met.nonfinite += u64::from(E::add_in_lanes(elements, kept, minus, added));
         return;
