@@ -118,15 +118,13 @@ fn add_round<E: Element, const N: usize, const WIDE: bool>(
     let (start, run) = (job.units.start, run.as_chunks_mut::<N>().0.get_mut(job.units.clone()).unwrap_or_default());
     let alone = kept_alone::<_, WIDE>(positions, job, lists);
     at_each(positions, start, run, side_by_side(lists), |place, to| *to = *place);
-    let mut alone = alone.iter();
-    for (i, chunk) in positions.chunks(WORD).enumerate() {
+    for ((i, chunk), alone) in positions.chunks(WORD).enumerate().zip(alone) {
         let (minus, all) = (part.next_signs(), inside(0, chunk.len()));
-        let alone = alone.next().copied().unwrap_or(all) & all;
         part.pass(chunk.len());
         note(chunk, all & !alone, minus, job, lists);
         let whole = chunk.len().next_multiple_of(LANES);
         let elements = side_by_side(lists).get_mut(i * WORD..i * WORD + whole).unwrap_or_default();
-        met.nonfinite += u64::from(E::add_in_lanes(elements.as_flattened_mut(), alone, minus, job.added));
+        met.nonfinite += u64::from(E::add_in_lanes(elements.as_flattened_mut(), all & alone, minus, job.added));
     }
     at_each(positions, start, run, side_by_side(lists), |place, from| *place = *from);
 }
