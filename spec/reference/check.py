@@ -11,7 +11,7 @@ encoding, coders and classes included, and damaged and forged packs, on which bo
 import argparse, collections, itertools, json, math, os, random, shutil, struct, subprocess, sys, tempfile, time
 import zstandard
 from reader import (BF16, BY_NAME, CODEBOOK, DEAD, DTYPES, F16, F32, INT4, INT8, KIND_BITS, KIND_FLOAT, KINDS, SCALED, SIGN,
-                    STEP, Coder, Cursor, Own, Pack, SpecError, Table, base_units, code_bits, digest, f32, gap_table, load,
+                    STEP, Coder, Cursor, Own, Pack, SpecError, Table, base_units, by_class, code_bits, digest, f32, gap_table, load,
                     needs_base, row_count, sized, u64, unit_classes, units_of)
 from stitch import RULES, Checkpoint, bind, check_recipe, checkpoint_digest, dequantize, merge, model_file, result_digest
 
@@ -704,7 +704,7 @@ class Forge:
                 row, data = self.encode_block(rng, o, first, units, [p for p, _ in here], [c for _, c in here])
                 rows.append(row)
                 blocks.append(data)
-            if not any(row[0] in (6, 7) or row[1] >= 2 for row in rows):
+            if not any(by_class(row[0], row[1]) for row in rows):
                 coder = b""
             elif coder and not o.coder.borrows:
                 borrowable.append((number, o.coder.model))
@@ -1023,7 +1023,7 @@ class Run:
             forge.content = bytes.fromhex(str(mine)[-64:])
             data = forge.data()
             mine, new = self.verdict(data, base)
-        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if m in (6, 7) or c >= 2)
+        self.counts["mutated: blocks by class"] += sum(n for (m, c), n in forge.codecs.items() if by_class(m, c))
         self.without_base(out, data, mine)
         theirs, rule = self.theirs(out, data, "--base", base_path)
         kind = "accepted" if mine is None else "refused" if mine.kind == "limit" else mine.kind

@@ -375,7 +375,7 @@ class Pack:
             return other.model
         coder = Coder(Cursor(data, "CLS-2"), o, model_of) if data else None
         need(coder is None or not coder.uses_base or o.base is not None, "CLS-1", "the base of a carried tensor")
-        used = any(k.mask_codec in (6, 7) or k.code_codec >= 2 for k in o.blocks)
+        used = any(by_class(k.mask_codec, k.code_codec) for k in o.blocks)
         need(coder is None or used, "CLS-1", "no block is coded by class")
         return coder
 
@@ -441,6 +441,10 @@ def check_file_name(name):
     ends = ".safetensors .index.json .bin .pt .pth .ckpt .gguf .h5 .msgpack .onnx .pkl .npz .tflite .py"
     need(plain_name(name) and name != "stitch.json" and not name.endswith(tuple(ends.split())), "FIL-1", repr(name))
 
+def by_class(mask_codec, code_codec):
+    """CLS-1: whether a block is coded by class."""
+    return mask_codec in (6, 7) or code_codec >= 2
+
 def read_block(o, k, data, base):
     """A mask of k positions and k codes; `base` are the base's units of the block, where it is coded by them."""
     if k.kept == 0:
@@ -451,7 +455,7 @@ def read_block(o, k, data, base):
         need(k.mask_codec in (6, 7) or k.mask_codec == 1 and k.mask_len == 0, "MSK-3", "all are kept")
     else:
         need(k.mask_codec not in (0, 1), "MSK-3", "not all are kept")
-    need(k.mask_codec not in (6, 7) and k.code_codec < 2 or o.coder is not None, "CLS-1", "there is no coder")
+    need(not by_class(k.mask_codec, k.code_codec) or o.coder is not None, "CLS-1", "there is no coder")
     mask, stored, classes = data[:k.mask_len], data[k.mask_len:], None
     if k.mask_codec == 7 or k.code_codec == 3:
         need(k.mask_codec == 7 and k.code_codec == 3 and o.kind == STEP and o.base is not None, "CLS-7", "a mask in the codes")
@@ -684,7 +688,7 @@ def level(symbol, rule):
 
 def needs_base(o, k):
     """CLS-1."""
-    return o.coder is not None and o.coder.uses_base and (k.mask_codec in (6, 7) or k.code_codec >= 2)
+    return o.coder is not None and o.coder.uses_base and by_class(k.mask_codec, k.code_codec)
 
 def base_units(o, k, base):
     """The base's units of a block, of the right base (BAS-2)."""

@@ -167,19 +167,12 @@ pub(super) fn alone<R: Real>(rule: OverlapRule, delta: R, weight: f32) -> R {
 }
 
 /// f_k of the deltas of the packs that keep a position, at least one, in the order of the packs. [STI-4]
-#[inline]
 pub(super) fn combine<R: Real>(rule: OverlapRule, deltas: &mut [R], weights: &mut [f32]) -> R {
     if rule == OverlapRule::Priority {
         return deltas.first().copied().unwrap_or(R::ZERO);
     }
     // In ascending order of value, so that no name, id or order of packs decides how a sum is rounded.
-    if let [a, b] = deltas {
-        if a.total_cmp(b).is_gt() {
-            std::mem::swap(a, b);
-        }
-    } else {
-        deltas.sort_unstable_by(R::total_cmp);
-    }
+    deltas.sort_unstable_by(R::total_cmp);
     let sum = sum_of(deltas.iter());
     if sum.to_f64().is_nan() {
         return sum; // So that no rule passes over a delta that is no number.

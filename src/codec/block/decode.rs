@@ -152,7 +152,6 @@ fn decode_mask(
 ) -> Result<()> {
     let Some(coder) = coder.filter(|_| stored.mask_codec == CLASSED_MASK) else {
         let listed = &mut scratch.positions;
-        listed.clear();
         return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, listed, out);
     };
     mask::decode(coder, &frame.units(), stored.mask, scratch)?;

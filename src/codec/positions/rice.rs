@@ -1,8 +1,9 @@
 //! The number of positions skipped before each kept one, in Rice codes (Golomb 1966, Rice 1971): low bits as they are, what is
 //! above them in unary. [MSK-6]
 //!
-//! Where positions are kept at random this costs at most 1.5 % more than there is to know, and reading waits for nothing: every
-//! kept position is a bit that is set, and low bits stand where they are expected.
+//! Where positions are kept at random this costs 0.3 to 1.5 % more than there is to know at a density of 1 % and below, and up to
+//! 4 % where a third is kept. Reading waits for nothing: every kept position is a bit that is set, and low bits stand where they
+//! are expected.
 // Bits are cut out of larger numbers all over.
 #![allow(clippy::cast_possible_truncation)]
 
