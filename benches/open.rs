@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use common::{Moved, checkpoint, map, pack, scattered};
 use divan::counter::{BytesCount, ItemsCount};
 use stitchpack::create::Method;
+use stitchpack::merge::OpenOptions;
 use stitchpack::method::stitch::OverlapRule;
-use stitchpack::stitched::OpenOptions;
 use stitchpack::{MergeOptions, OpenedPack, StitchedModel, Workers};
 
 const TENSORS: usize = 10_000;

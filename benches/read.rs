@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use common::{Moved, checkpoint, map};
 use divan::counter::BytesCount;
 use stitchpack::create::{Effort, Lossy, Method};
-use stitchpack::stitched::Buffers;
+use stitchpack::merge::Buffers;
 use stitchpack::{Checkpoint, CreateOptions, Layer, MergeOptions, OpenedPack, StitchedModel, Workers};
 
 const TENSORS: usize = 8;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::create::{CreateOptions, Created, Effort, Method, NewTensors, create};
 use crate::error::Result;
+use crate::merge::{Layer, PackGain, StitchedModel};
 use crate::parallel::Workers;
-use crate::stitched::{Layer, PackGain, StitchedModel};
 
 /// How packs are folded.
 #[derive(Debug, Clone, Default)]

@@ -10,7 +10,7 @@ use common::Random;
 use common::models::{Model, Tensor};
 use common::site::{Site, merge, options, sparse, workers};
 use stitchpack::create::{CreateOptions, Lossy, Method, Rescale};
-use stitchpack::gradient::{Batch, Parameter};
+use stitchpack::method::learn::gradient::{Batch, Parameter};
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::delta::ValueKind;
 use stitchpack::{
@@ -161,7 +161,7 @@ fn a_recipe_carries_the_gains_of_tensors() {
     assert_eq!((plain.stitch_recipe, recipe.stitch_recipe), (1, 2), "a recipe has the oldest version that can say it");
     assert_ne!(plain.result, recipe.result);
     assert_eq!(recipe.packs[1].tensor_gains, wanted[1].tensors);
-    let read = stitchpack::recipe::Recipe::parse(&recipe.to_json().unwrap()).unwrap();
+    let read = stitchpack::merge::recipe::Recipe::parse(&recipe.to_json().unwrap()).unwrap();
     assert_eq!(read, recipe);
     // The same elements as from gains of the whole pack, tensor by tensor.
     for (name, p, q) in [("a.weight", 1.5, 2.0), ("b.weight", 2.0, 0.25)] {

@@ -14,12 +14,12 @@ use common::models::{Model, Tensor, unit_bytes};
 use common::naive::{Chooser, How, HowLossy, NaiveRescale};
 use common::site::{Site, merge, options, sparse, workers};
 use stitchpack::create::{CreateOptions, Effort, Method};
-use stitchpack::inspect::inspect;
 use stitchpack::limits::Limits;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::delta::ValueKind;
 use stitchpack::model::dtype::Dtype;
-use stitchpack::overlap::overlap;
+use stitchpack::report::inspect::inspect;
+use stitchpack::report::overlap::overlap;
 use stitchpack::{BoundPack, GainChoice, MergeOptions, OpenedPack, VerifiedPack};
 
 const EFFORTS: [Effort; 3] = [Effort::Fast, Effort::Default, Effort::Small];

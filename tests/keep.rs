@@ -9,8 +9,8 @@ use std::path::Path;
 use common::Random;
 use common::models::{Model, Tensor};
 use common::site::{Site, options};
+use stitchpack::create::by_eval::smallest;
 use stitchpack::create::{Budget, Method, Size};
-use stitchpack::keep::smallest;
 use stitchpack::{Checkpoint, CreateOptions, Error, OpenedPack};
 
 /// A base of zeros and a fine-tune whose deltas differ in size, so that more bytes keep more of it.

@@ -9,9 +9,9 @@ use common::models::{Change, Fill, Model};
 use common::site::{Site, merge, options, sparse, workers};
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::create::Method;
+use stitchpack::merge::{Buffers, OpenOptions};
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::delta::ValueKind;
-use stitchpack::stitched::{Buffers, OpenOptions};
 use stitchpack::{Checkpoint, Error, StitchedModel};
 
 #[test]

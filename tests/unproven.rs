@@ -11,10 +11,10 @@ use common::models::Model;
 use common::site::{Site, merge, options, sparse, workers};
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::create::{CreateOptions, Method, NewTensors};
+use stitchpack::merge::OpenOptions;
+use stitchpack::merge::recipe::Recipe;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::delta::ValueKind;
-use stitchpack::recipe::Recipe;
-use stitchpack::stitched::OpenOptions;
 use stitchpack::{
     Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, OpenedPack, Result, StitchedModel,
     UnprovenModel, VerifiedPack,

@@ -24,7 +24,7 @@ pub fn diff(
     call.run(py, |workers| {
         let workers = workers.clone();
         let options = CreateOptions { include, exclude, cast, workers, ..CreateOptions::default() };
-        let found = fine_tuned.on(&*base, |fine_tuned| stitchpack::diff::diff(&*base, fine_tuned, options))?;
+        let found = fine_tuned.on(&*base, |fine_tuned| stitchpack::report::diff::diff(&*base, fine_tuned, options))?;
         document(serde_json::to_value(found))
     })
 }

@@ -19,7 +19,7 @@ pub fn inspect(py: Python<'_>, pack: &Pack, base: Option<&Base>, call: Call) -> 
         if let Some(base) = &base {
             check_base(std::slice::from_ref(&pack), base, BaseCheck::Touched, workers)?;
         }
-        let inspection = stitchpack::inspect::inspect(&pack, base.as_deref().map(|b| b as &dyn TensorSource))?;
+        let inspection = stitchpack::report::inspect::inspect(&pack, base.as_deref().map(|b| b as &dyn TensorSource))?;
         document(serde_json::to_value(&inspection))
     })
 }

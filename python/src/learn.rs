@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use stitchpack::checkpoint::ModelSource;
 use stitchpack::create::LearnOptions;
-use stitchpack::gradient::{Batch, Gradient, Parameter};
+use stitchpack::method::learn::gradient::{Batch, Gradient, Parameter};
 use stitchpack::{CalibrateOptions, CreateOptions, Error, Result, StitchedModel, Workers};
 
 use crate::buffer::Buffer;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::stitched::OpenOptions;
+use stitchpack::merge::OpenOptions;
 use stitchpack::{Checkpoint, MergeOptions, PackGain, Recipe, Result, StitchedModel, VerifiedPack, Workers};
 
 use crate::pack::Pack;

@@ -20,7 +20,7 @@ pub fn overlap(py: Python<'_>, packs: Vec<Py<Pack>>, base: Option<&Base>, call: 
         if let Some(base) = &base {
             check_base(&packs, base, stitchpack::checkpoint::BaseCheck::Touched, workers)?;
         }
-        let found = stitchpack::overlap::overlap(&packs, base.as_deref().map(|b| b as &dyn TensorSource))?;
+        let found = stitchpack::report::overlap::overlap(&packs, base.as_deref().map(|b| b as &dyn TensorSource))?;
         document(serde_json::to_value(found))
     })
 }

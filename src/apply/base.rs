@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::UnreadIdentity;
 use crate::error::{Error, Result};
+use crate::merge::StitchedModel;
+use crate::merge::recipe::Recipe;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::parallel::Workers;
-use crate::recipe::Recipe;
-use crate::stitched::StitchedModel;
 
 /// A base that was proven to be the packs' own, or one whose digests are taken while it is read.
 #[derive(Debug, Clone, Copy)]

@@ -15,11 +15,11 @@ use crate::checkpoint::ModelSource;
 use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve, write_whole};
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Escaped, Result};
+use crate::merge::StitchedModel;
+use crate::merge::recipe::Recipe;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::parallel::Workers;
-use crate::recipe::Recipe;
-use crate::stitched::StitchedModel;
 
 use base::Base;
 use run::run;

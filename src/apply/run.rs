@@ -11,14 +11,14 @@ use crate::checkpoint::digests;
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Result};
 use crate::files::{begin_sync, copy_range};
+use crate::merge::recipe::{Recipe, RecipePack};
+use crate::merge::{Scratch, StitchedModel, Stitchers, TensorStitcher, nonfinite_refused};
 use crate::method::stitch::Met;
 use crate::model::digest::Digest;
 use crate::model::identity::digest_of;
 use crate::model::pieces::Pieces;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
-use crate::recipe::{Recipe, RecipePack};
-use crate::stitched::{Scratch, StitchedModel, Stitchers, TensorStitcher, nonfinite_refused};
 
 /// log2 of the units of a work item, at least: whole pieces of a digest for every dtype.
 const RUN_LOG2: u8 = 18;

@@ -6,10 +6,10 @@ use crate::apply::base::Base;
 use crate::apply::{Applied, ApplyOptions, lock_on, write};
 use crate::checkpoint::{Checkpoint, UnreadIdentity};
 use crate::error::Result;
+use crate::merge::recipe::Recipe;
+use crate::merge::{Layer, OpenOptions, StitchedModel, check_of};
 use crate::model::identity::BaseIdentity;
 use crate::pack::VerifiedPack;
-use crate::recipe::Recipe;
-use crate::stitched::{Layer, OpenOptions, StitchedModel, check_of};
 
 /// A model whose base may turn out to be another than its packs were made for: of the base it is known that names, dtypes and
 /// shapes are theirs, and its bytes are digested while they are stitched.

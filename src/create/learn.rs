@@ -7,7 +7,7 @@ use crate::create::lesson::Lesson;
 use crate::create::options::{CreateOptions, Localizer, Lossy, Method, Rescale};
 use crate::create::{Budget, Prepared};
 use crate::error::{Error, Result};
-use crate::gradient::{Batch, Gradient};
+use crate::method::learn::gradient::{Batch, Gradient};
 
 /// How [`learn`] learns. The defaults are meant for every model: gradients are measured in units of their own size.
 #[derive(Debug, Clone, Copy, PartialEq)]

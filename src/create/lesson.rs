@@ -7,10 +7,10 @@ use crate::create::options::{CreateOptions, Localizer, Lossy, Method};
 use crate::create::pairs::{Pair, Pairs};
 use crate::create::receiver::Receiver;
 use crate::error::{Error, Result};
-use crate::gradient::{Batch, Gradient, Parameter, evaluate};
+use crate::method::learn::gains::Gains;
+use crate::method::learn::gradient::{Batch, Gradient, Parameter, evaluate};
+use crate::method::learn::importance::{Importance, mean_square};
 use crate::method::localize::keys::numbers;
-use crate::method::localize::learned::gains::Gains;
-use crate::method::localize::learned::importance::{Importance, mean_square};
 
 /// How far the gradient may overrule |delta|: the masks of these are tried, and the loss decides. [LRN-3]
 const TRUSTS: [f64; 5] = [0.0, 0.125, 0.25, 0.5, 1.0];

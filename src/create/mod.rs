@@ -4,6 +4,7 @@
 //! keeps between blocks is a few numbers a block. spec/numbers.md has the arithmetic.
 
 mod budget;
+pub mod by_eval;
 mod encode;
 mod fit;
 mod learn;
@@ -27,7 +28,7 @@ use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::pack::writer::PackWriter;
 
-pub use crate::gradient::{Batch, Gradient, Parameter};
+pub use crate::method::learn::gradient::{Batch, Gradient, Parameter};
 pub use budget::{Budget, Size};
 pub use learn::{LearnOptions, learn};
 pub use learned::Learned;

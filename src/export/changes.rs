@@ -6,10 +6,10 @@ use crate::error::Result;
 use crate::export::ExportOptions;
 use crate::live::Staged;
 use crate::live::stage::compute;
+use crate::merge::{StitchedModel, nonfinite_refused};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::model::tensor::TensorInfo;
-use crate::stitched::{StitchedModel, nonfinite_refused};
 
 /// Bytes of the tensors that are staged together; a larger tensor is staged alone.
 const TOGETHER: u64 = 1 << 23;

@@ -16,10 +16,10 @@ use std::str::FromStr;
 use crate::checkpoint::ModelSource;
 use crate::checkpoint::output::refuse_input;
 use crate::error::{Error, Result};
+use crate::merge::StitchedModel;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::parallel::Workers;
-use crate::stitched::StitchedModel;
 
 use changes::Changes;
 

@@ -10,10 +10,10 @@ use crate::export::layout::Layout;
 use crate::export::number::{narrow, wide};
 use crate::export::{Exported, Format};
 use crate::live::Staged;
+use crate::merge::{Buffers, StitchedModel};
 use crate::method::float::load_unit;
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
-use crate::stitched::{Buffers, StitchedModel};
 
 /// Bytes of a whole tensor that are made at a time.
 const PIECE: u64 = 1 << 20;

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Escaped, Result};
+use crate::merge::StitchedModel;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
-use crate::stitched::StitchedModel;
 
 pub use staged::{Staged, Update};
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::live::staged::{Block, Staged};
+use crate::merge::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
 use crate::method::stitch::Met;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
-use crate::stitched::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
 
 /// Units of a block.
 const BLOCK: u64 = 1 << 18;

@@ -6,9 +6,9 @@ use std::iter::Peekable;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Escaped, Result};
 use crate::live::stage::stage;
+use crate::merge::StitchedModel;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
-use crate::stitched::StitchedModel;
 
 /// A set of packs, computed: what a commit has to write, and what the commit after it has to put back.
 #[derive(Debug)]

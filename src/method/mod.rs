@@ -3,6 +3,7 @@
 pub mod density;
 pub(crate) mod float;
 mod lanes;
+pub mod learn;
 pub(crate) mod listed;
 pub mod localize;
 pub(crate) mod quantize;

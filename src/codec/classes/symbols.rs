@@ -154,7 +154,7 @@ mod tests {
         ];
         for (split, bits) in splits {
             let mask = u64::MAX >> (64 - bits);
-            let few = (0u64..600).chain((0..600).map(|i| mask - i));
+            let few = (0u64..600).chain((0..600).map(|i| mask.wrapping_sub(i)));
             let spread = (0..bits).flat_map(|b| [1 << b, (1 << b) - 1, (1u64 << b) + 1]);
             for code in few.chain(spread).map(|c| c & mask) {
                 let parts = split.take_apart(code);

@@ -1,5 +1,4 @@
 //! Choosing the positions to keep: spec/numbers.md, "Localizing".
 
 pub(crate) mod keys;
-pub(crate) mod learned;
 pub(crate) mod topk;

@@ -1,0 +1,101 @@
+//! `stitchpack create --eval COMMAND --keep SHARE`: the user's own measure decides how large a pack has to be.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use stitchpack::create::CreateOptions;
+use stitchpack::create::by_eval::{Found, smallest};
+use stitchpack::error::Escaped;
+use stitchpack::method::density::Density;
+use stitchpack::{Checkpoint, Error, Result};
+
+use super::say::{Say, percent, size};
+
+/// A command that measures a model, and the share of what fine-tuning gained that a pack must keep.
+#[derive(clap::Args)]
+pub struct Eval {
+    /// Measure candidates with this command, which the shell runs with the path of a model in the place of {} or at the end, and whose last line
+    /// of output is a number; then the smallest pack is made that keeps enough
+    #[arg(long = "eval", value_name = "COMMAND", conflicts_with_all = ["exact", "density", "mask", "dry_run", "after", "require_exact"])]
+    command: Option<String>,
+    /// With --eval: the share of what fine-tuning gained over the base that must be kept [default: 95%]
+    #[arg(long, value_name = "SHARE", requires = "command")]
+    keep: Option<String>,
+}
+
+impl Eval {
+    /// Whether anything is to be measured.
+    pub fn is_asked(&self) -> bool {
+        self.command.is_some()
+    }
+
+    /// Finds and writes the smallest pack that keeps enough.
+    pub fn create(
+        &self,
+        base: &Checkpoint,
+        fine_tuned: &Checkpoint,
+        out: &Path,
+        options: &CreateOptions,
+        say: &Say,
+    ) -> Result<Found> {
+        let command = self.command.as_deref().unwrap_or_default();
+        let share = self.keep.as_deref().unwrap_or("95%");
+        let share: Density = share.parse().map_err(|_| {
+            Error::InvalidInput(format!("--keep \"{share}\" is not a share from 0 to 1 such as 0.95 or 95%"))
+        })?;
+        let (numerator, denominator) = share.fraction();
+        let share = numerator as f64 / denominator as f64;
+        smallest(base, fine_tuned, out, options, share, &mut |path| {
+            let score = measure(command, path)?;
+            say.note(format!("measured {score}"));
+            Ok(score)
+        })
+    }
+}
+
+/// Runs the command on a model; what it says on standard error passes through.
+fn measure(command: &str, model: &Path) -> Result<f64> {
+    let line = if command.contains("{}") { command.replace("{}", "\"$1\"") } else { format!("{command} \"$1\"") };
+    let shell =
+        Command::new("sh").args(["-c", &line, "sh"]).arg(model).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = shell.map_err(|source| Error::Io { path: "sh".into(), source })?;
+    let model = model.to_string_lossy();
+    if !output.status.success() {
+        let detail = format!("the evaluation of {} ended with {}", Escaped(&model), output.status);
+        return Err(Error::Refused(detail));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
+    last.parse::<f64>().map_err(|_| {
+        Error::Refused(format!(
+            "the last line of the evaluation of {} is \"{}\", must be a number and nothing else",
+            Escaped(&model),
+            Escaped(last)
+        ))
+    })
+}
+
+/// Quality against bytes, as a document.
+pub fn document(found: &Found) -> serde_json::Value {
+    let trial = |t: &stitchpack::create::by_eval::Trial| serde_json::json!({ "pack_bytes": t.pack_bytes, "score": t.score, "kept": t.kept, "exact": t.exact });
+    let trials: Vec<_> = found.trials.iter().map(trial).collect();
+    serde_json::json!({
+        "base": found.base, "fine_tuned": found.fine_tuned, "chosen": trial(&found.chosen), "trials": trials,
+    })
+}
+
+/// Quality against bytes, a line a candidate.
+pub fn report(found: &Found, say: &Say) {
+    say.line(format!("measured base {}, fine-tuned {}", found.base, found.fine_tuned));
+    for trial in &found.trials {
+        let share = trial.pack_bytes as f64 / found.created.fine_tuned_bytes.max(1) as f64;
+        let mark = if *trial == found.chosen { "  chosen" } else { "" };
+        say.line(format!(
+            "  {:>9} {:>8}  {}  keeps {}{mark}",
+            size(trial.pack_bytes),
+            percent(share),
+            trial.score,
+            percent(trial.kept)
+        ));
+    }
+}

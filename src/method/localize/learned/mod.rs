@@ -1,4 +1,0 @@
-//! What gradients say of which elements matter, and how far the kept ones should move: spec/numbers.md, "Learning".
-
-pub(crate) mod gains;
-pub(crate) mod importance;
