@@ -306,8 +306,8 @@ fn describe(base: &Path, pack: &[u8]) -> (Value, Vec<u8>) {
         "content_id": naive::hex(&manifest.content),
         "base": naive::hex(&manifest.base),
         "recorded_result": manifest.result.map(|r| naive::hex(&r)),
+        "all_steps": manifest.all_steps,
         "exact": manifest.exact,
-        "complete": manifest.complete,
         "gain": format!("{:08x}", manifest.gain.to_bits()),
         "tensors": tensors,
         "files": files,
@@ -423,7 +423,7 @@ fn a_part_of_the_format_has_no_vector() {
         seen.extend(m.tensors.is_empty().then(|| "nothing".to_string()));
         seen.extend((!m.notes.is_empty()).then(|| "notes".to_string()));
         seen.extend(m.result.is_none().then(|| "no result".to_string()));
-        seen.insert(format!("complete {}", m.complete));
+        seen.insert(format!("exact {}", m.exact));
     }
     let mut wanted: Vec<String> = (1..=22).map(|d| format!("dtype {d}")).collect();
     wanted.extend((1..=8).map(|k| format!("kind {k}")));
@@ -434,8 +434,7 @@ fn a_part_of_the_format_has_no_vector() {
         ["manifest", "table", "file"].iter().flat_map(|p| [true, false].map(|b| format!("{p} in a frame: {b}"))),
     );
     wanted.extend(
-        ["shared delta", "carried", "nothing", "notes", "no result", "complete true", "complete false"]
-            .map(String::from),
+        ["shared delta", "carried", "nothing", "notes", "no result", "exact true", "exact false"].map(String::from),
     );
     let missing: Vec<_> = wanted.iter().filter(|w| !seen.contains(*w)).collect();
     assert!(missing.is_empty(), "{missing:?}");

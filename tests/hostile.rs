@@ -407,7 +407,7 @@ fn steps_in_a_lossy_pack_are_amplified() {
     let site = Site::new(&base);
     site.create("p", &tuned, &options(stitchpack::create::Method::Exact)).unwrap();
     let mut parts = Parts::of(&site.pack_bytes("p"));
-    (parts.manifest.exact, parts.manifest.complete, parts.manifest.gain) = (false, false, 3.0);
+    (parts.manifest.all_steps, parts.manifest.exact, parts.manifest.gain) = (false, false, 3.0);
     std::fs::write(site.pack_path("p"), parts.seal_with_content()).unwrap();
     let found = Model::read(&site.apply_file(&[("p", 1.0)], &MergeOptions::default()).unwrap());
     assert_eq!(found.tensors[0].units(), tuned.tensors[0].units());

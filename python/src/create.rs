@@ -183,6 +183,7 @@ pub fn report<'py>(py: Python<'py>, c: &Created) -> PyResult<Bound<'py, PyDict>>
     fields.set_item("energy_kept", c.energy)?;
     fields.set_item("gain", c.gain)?;
     fields.set_item("exact", c.exact)?;
+    fields.set_item("all_steps", c.all_steps)?;
     fields.set_item("unchanged_in_mask", c.unchanged_in_mask)?;
     fields.set_item("carried", &c.carried)?;
     fields.set_item("skipped", &c.skipped)?;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use stitchpack::checkpoint::BaseCheck;
+use stitchpack::merge::OpenOptions;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
-use stitchpack::merge::OpenOptions;
 use stitchpack::{Checkpoint, MergeOptions, PackGain, Recipe, Result, StitchedModel, VerifiedPack, Workers};
 
 use crate::pack::Pack;

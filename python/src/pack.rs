@@ -103,8 +103,8 @@ impl Pack {
     }
 
     #[getter]
-    fn complete(&self) -> bool {
-        self.opened.manifest().complete
+    fn all_steps(&self) -> bool {
+        self.opened.manifest().all_steps
     }
 
     #[getter]
@@ -171,7 +171,11 @@ impl Pack {
 
     fn __repr__(&self) -> String {
         let file = self.path().map_or("in memory".into(), |p| p.to_string_lossy().into_owned());
-        let kind = if self.exact() { "exact" } else { "lossy" };
+        let kind = match (self.exact(), self.all_steps()) {
+            (true, _) => "exact",
+            (false, true) => "steps",
+            (false, false) => "lossy",
+        };
         format!("<stitchpack.Pack {:.16} {kind}, {} tensors, {file}>", self.id(), self.opened.manifest().tensors.len())
     }
 }

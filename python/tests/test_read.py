@@ -216,7 +216,7 @@ def test_packs_are_named_in_many_ways(lossy, folder):
 def test_what_a_pack_says(lossy):
     b, p = lossy
     pack = stitchpack.Pack(p)
-    assert (pack.exact, pack.complete, len(pack.id), pack.nbytes) == (False, False, 64, p.stat().st_size)
+    assert (pack.exact, pack.all_steps, len(pack.id), pack.nbytes) == (False, False, 64, p.stat().st_size)
     assert pack.gain > 1 and pack.tool.startswith("stitchpack ") and pack.notes == {}
     assert set(pack.tensors) <= set(stitchpack.open(b).keys()) and sum(pack.tensors.values()) > 0
     assert "lossy" in repr(pack) and pack.id[:16] in repr(pack)

@@ -386,8 +386,8 @@ def compare_pack(pack, model, base, fine):
     rows = {r.name: r for r in pack.rows}
     touched = set(model.rows) | set(model.shared)
     must(set(rows) == touched, f"touched {sorted(rows)}, not {sorted(touched)}")
-    must(pack.exact == model.exact, "exact")
-    must(pack.complete == model.complete, f"complete is {pack.complete}")
+    must(pack.all_steps == model.exact, "all_steps")
+    must(pack.exact == model.complete, f"exact is {pack.exact}")
     for n, r in rows.items():
         first = model.shared.get(n, n)
         must(r.owner == (first == n) and r.own is rows[first].own, f"{n} shares a delta: {not r.owner}")
@@ -734,7 +734,7 @@ class Forge:
             table_len, payload_len = lens[id(o)]
             return head + struct.pack("<I", 0) + option(o.base) + bytes([o.kind, o.groups]) + \
                 u64(o.kept) + u64(table_len) + u64(payload_len)
-        manifest = text(p.tool) + p.base + self.content + option(p.result) + bytes([p.exact, p.complete]) + \
+        manifest = text(p.tool) + p.base + self.content + option(p.result) + bytes([p.all_steps, p.exact]) + \
             struct.pack("<f", p.gain) + bytes([log2]) + text(g["localizer"]) + text(g["scope"]) + u64(g["density"][0]) + \
             u64(g["density"][1]) + u64(g["candidates"]) + text(g["rescale"]) + struct.pack("<d", g["energy"]) + \
             every(g["include"], text) + every(g["exclude"], text) + every(p.notes, lambda e: text(e[0]) + text(e[1])) + \
@@ -908,14 +908,14 @@ class Run:
         self.counts["packs"] += 1
         self.counts["packs coded by class"] += any(o.coder is not None for o in pack.owns)
         self.counts["packs that need the base"] += not alone.decoded
-        self.counts["exact" if pack.exact else o["values"]] += 1
+        self.counts["exact" if pack.all_steps else o["values"]] += 1
         try:
             result = result_digest(pack, base)
         except SpecError as error:
             must(error.rule == "STI-7", str(error))
             result = None
         must(pack.result == result, f"result {pack.result and pack.result.hex()}, not {result and result.hex()}")
-        if pack.complete and pack.exact:
+        if pack.exact:
             merged = merge(base, [(pack, 1.0)])
             must(merged == fine.tensors, "exact but another result")
         packs.append((path, pack))
@@ -1099,7 +1099,7 @@ def check_valid(folder):
     must(pack.result == result, "result")
     merged = merge(base, [(pack, 1.0)])
     facts = dict(id=pack.id.hex(), content_id=pack.content.hex(), base=pack.base.hex(),
-                 recorded_result=result and result.hex(), result=checkpoint_digest(merged).hex(), exact=pack.exact, complete=pack.complete,
+                 recorded_result=result and result.hex(), result=checkpoint_digest(merged).hex(), all_steps=pack.all_steps, exact=pack.exact,
                  gain=struct.pack(">f", pack.gain).hex(), files={name: s.raw.hex() for name, s in pack.files},
                  tensors={r.name: tensor_facts(r) for r in pack.rows})
     for name, there in expected.items():

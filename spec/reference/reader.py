@@ -260,7 +260,7 @@ class Pack:
     def read_manifest(self, c):
         """MAN-2: all fields, before any is judged."""
         self.tool, self.base, self.content = c.text(), c.digest(), c.digest()
-        self.result, self.exact, self.complete = c.option(c.digest), c.flag(), c.flag()
+        self.result, self.all_steps, self.exact = c.option(c.digest), c.flag(), c.flag()
         self.gain, self.block_log2 = c.f32(), c.u8()
         self.origin = dict(localizer=c.text(), scope=c.text(), density=(c.u64(), c.u64()), candidates=c.u64(),
                            rescale=c.text(), energy=c.f64(), include=c.list(c.text), exclude=c.list(c.text))
@@ -288,8 +288,8 @@ class Pack:
         limit("notes", len(self.notes))
         limit("notes_bytes", sum(len(k.encode()) + len(v.encode()) for k, v in self.notes))
         ascending([k for k, _ in self.notes], "MAN-5")
-        need(self.gain == 1 or not self.exact, "MAN-7", "exact with a gain")
-        need(self.exact or not self.complete, "MAN-7", "complete but not exact")
+        need(self.gain == 1 or not self.all_steps, "MAN-7", "steps with a gain")
+        need(self.all_steps or not self.exact, "MAN-7", "exact without all_steps")
         limit("tensors", len(self.rows))
         ascending([r.name for r in self.rows], "TEN-4")
         for i, row in enumerate(self.rows):
@@ -319,7 +319,7 @@ class Pack:
         need(o.groups <= 1, "TEN-7", f"groups {o.groups}", "unsupported")
         need(o.groups == 0 or o.kind in SCALED, "TEN-7", "groups without scales")
         need(o.kept == o.units if o.base is None else 1 <= o.kept <= o.units, "TEN-8", f"keeps {o.kept} of {o.units}")
-        need(o.kind == STEP or not self.exact and o.base is not None and o.dtype.float, "TEN-9", "a lossy delta")  # DTY-3
+        need(o.kind == STEP or not self.all_steps and o.base is not None and o.dtype.float, "TEN-9", "a lossy delta")  # DTY-3
         o.row_len = o.units // row.shape[0] if len(row.shape) > 1 and o.units else o.units
         o.n_scales = 0 if o.kind not in SCALED else 1 if o.groups == 0 else o.units // o.row_len
         o.n_blocks = -(-o.units // (1 << self.block_log2))

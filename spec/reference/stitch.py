@@ -151,7 +151,7 @@ def merge(base, packs, rule=None, lam=1.0, gain="auto", gains=None, whole=True):
         g, own = gains[i] if gains else (pack.gain if gain in ("auto", "stored") else 1.0 if gain == "none" else gain, {})
         if f32(w) != 0:
             play.append((pack, f32(w), f32(g), {name: f32(x) for name, x in own.items()}))
-    need(rule or len({p.exact for p, *_ in play}) < 2, "STI-9", "exact and lossy packs", "refused")
+    need(rule or len({p.all_steps for p, *_ in play}) < 2, "STI-9", "packs of steps and lossy packs", "refused")
     rule, touched, result, overflows = rule or "average", {}, dict(base.tensors), []
     for pack, w, g, own in play:
         holder = {id(r.own): r.name for r in pack.rows if r.owner}

@@ -64,10 +64,10 @@ pub struct Created {
     pub energy: f64,
     /// The pack's gain.
     pub gain: f32,
-    /// Whether the pack gives back the fine-tuned checkpoint bit for bit.
+    /// Whether the pack, applied alone, gives the whole fine-tuned checkpoint bit for bit.
     pub exact: bool,
-    /// Whether it gives back bit for bit what it touches.
-    pub steps: bool,
+    /// Whether all that it touches is stored as exact steps.
+    pub all_steps: bool,
     /// Positions of a given mask at which nothing changed.
     pub unchanged_in_mask: u64,
     /// Tensors that only the fine-tuned checkpoint has, or has in another shape, and that the pack carries.
@@ -175,8 +175,8 @@ fn write<W: std::io::Write + std::io::Seek>(
         base: base_digest.0,
         content: content.0,
         result: options.record_result.then_some(result.0),
-        exact: matches!(options.method, Method::Exact),
-        complete: matches!(options.method, Method::Exact) && pairs.is_whole(),
+        all_steps: matches!(options.method, Method::Exact),
+        exact: matches!(options.method, Method::Exact) && pairs.is_whole(),
         gain: quantizer.gain,
         block_log2: options::BLOCK_LOG2,
         origin: origin(pairs, &localized, options),
@@ -225,7 +225,7 @@ fn report(
     (touched, kept): (usize, u64),
 ) -> Result<Created> {
     let Encoder { pairs, localized, quantizer, options } = encoder;
-    let exact = matches!(options.method, Method::Exact);
+    let all_steps = matches!(options.method, Method::Exact);
     Ok(Created {
         id: header.id,
         content,
@@ -233,12 +233,12 @@ fn report(
         fine_tuned_bytes: fine_tuned.weight_bytes(),
         touched,
         candidates: pairs.candidates(),
-        changed: if exact { kept } else { localized.changed },
+        changed: if all_steps { kept } else { localized.changed },
         kept,
         energy: localized.energy(),
         gain: quantizer.gain,
-        exact: exact && pairs.is_whole(),
-        steps: exact,
+        exact: all_steps && pairs.is_whole(),
+        all_steps,
         unchanged_in_mask: localized.unchanged_in_mask,
         carried: pairs.carried.iter().map(|t| t.name.clone()).collect(),
         skipped: pairs.skipped.clone(),

@@ -19,10 +19,10 @@ impl Manifest {
                 format!("gain is {} (bits {:#010x}), must be positive and finite", self.gain, self.gain.to_bits());
             return Err(Error::malformed("MAN-3", "manifest", detail));
         }
-        if (self.exact && self.gain != 1.0) || (self.complete && !self.exact) {
+        if (self.all_steps && self.gain != 1.0) || (self.exact && !self.all_steps) {
             let detail = format!(
-                "exact is {}, complete is {} and the gain {}; an exact pack has gain 1, and only an exact one is complete",
-                self.exact, self.complete, self.gain
+                "all_steps is {}, exact is {} and the gain {}; a pack of steps has gain 1, and only such a pack is exact",
+                self.all_steps, self.exact, self.gain
             );
             return Err(Error::malformed("MAN-7", "manifest", detail));
         }
@@ -65,7 +65,7 @@ impl Manifest {
             previous = Some(row);
             match row.delta {
                 DeltaRow::Own(own) => {
-                    check_own(own, &info, self.exact, self.block_log2).map_err(|e| e.within(&place()))?
+                    check_own(own, &info, self.all_steps, self.block_log2).map_err(|e| e.within(&place()))?
                 }
                 DeltaRow::SameAs(earlier) => self.check_same(i, *earlier).map_err(|e| e.within(&place()))?,
             }
@@ -115,14 +115,14 @@ impl Manifest {
     }
 }
 
-fn check_own(own: &OwnDelta, info: &TensorInfo, exact: bool, block_log2: u8) -> Result<()> {
+fn check_own(own: &OwnDelta, info: &TensorInfo, all_steps: bool, block_log2: u8) -> Result<()> {
     let bad = |rule, detail: String| Err(Error::malformed(rule, "delta", detail));
     let (kind, groups) = (own.kind()?, own.groups()?);
     let carried = own.base.is_none();
     if own.kept > info.units() || (carried && own.kept != info.units()) || (!carried && own.kept == 0) {
         return bad("TEN-8", format!("keeps {} of {} units", own.kept, info.units()));
     }
-    if kind != ValueKind::Step && (exact || carried || !info.dtype.is_float()) {
+    if kind != ValueKind::Step && (all_steps || carried || !info.dtype.is_float()) {
         return bad("TEN-9", format!("has {kind} values, but only steps can be exact, carried or on {}", info.dtype));
     }
     if groups == Groups::Row && !kind.has_scale() {

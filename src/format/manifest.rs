@@ -27,10 +27,10 @@ pub struct Manifest<T = Rows> {
     pub content: [u8; 32],
     /// Digest of the touched tensors when the pack is applied alone, where it is recorded. [RES-1]
     pub result: Option<[u8; 32]>,
-    /// Whether every delta is of steps, so that the touched tensors come out bit for bit.
+    /// Whether every delta is of steps: what the pack touches comes out as it was when the pack was made, bit for bit. [MAN-7]
+    pub all_steps: bool,
+    /// Whether the pack, applied alone, gives the whole fine-tuned checkpoint bit for bit. [MAN-7]
     pub exact: bool,
-    /// Whether applying the pack alone gives the fine-tuned checkpoint: all its tensors, no others, bit for bit. [MAN-7]
-    pub complete: bool,
     /// The factor g of every delta; positive and finite.
     pub gain: f32,
     /// log2 of the units in a block, from 10 to 20.

@@ -73,7 +73,7 @@ impl<'a> StitchedModel<'a> {
         let gains = gains_of(&layers, options)?;
         // [STI-9]
         let in_play = || layers.iter().filter(|l| l.weight != 0.0);
-        let exact = in_play().filter(|l| l.pack.manifest().exact).count();
+        let exact = in_play().filter(|l| l.pack.manifest().all_steps).count();
         if options.overlap.is_none() && exact > 0 && exact < in_play().count() {
             let why = "an average would halve one by the other nearly everywhere; say --overlap RULE if that is meant";
             return Err(Error::Refused(format!("exact and lossy packs are named together: {why}")));
@@ -243,7 +243,7 @@ fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<PackGain>> {
         return Ok(gains.clone());
     }
     let gain = |layer: &Layer| match options.gain {
-        _ if layer.pack.manifest().exact => 1.0,
+        _ if layer.pack.manifest().all_steps => 1.0,
         GainChoice::Auto | GainChoice::Stored => layer.pack.manifest().gain,
         GainChoice::None => 1.0,
         GainChoice::Factor(x) => x,

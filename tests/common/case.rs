@@ -163,7 +163,7 @@ pub fn make(site: &Site, name: &str, base: &Model, tuned: &Model, how: &How) -> 
     let expected = expected.unwrap_or_else(|e| panic!("{name} was made, but must be refused: {e}"));
     let manifest = bound.manifest();
     assert_eq!(manifest.gain.to_bits(), expected.gain.to_bits(), "gain {} {}", manifest.gain, expected.gain);
-    assert_eq!(manifest.exact, expected.exact);
+    assert_eq!(manifest.all_steps, expected.exact);
     if !expected.exact {
         assert_eq!(manifest.origin.energy.to_bits(), expected.energy.to_bits(), "energy");
     }

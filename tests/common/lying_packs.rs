@@ -157,8 +157,8 @@ fn changeable(read: manifest::Manifest) -> Manifest {
         base: read.base,
         content: read.content,
         result: read.result,
+        all_steps: read.all_steps,
         exact: read.exact,
-        complete: read.complete,
         gain: read.gain,
         block_log2: read.block_log2,
         origin: read.origin,
@@ -817,7 +817,7 @@ fn own(manifest: &mut Manifest, i: usize) -> &mut OwnDelta {
     own_rows_mut(manifest).nth(i).unwrap()
 }
 
-/// Offset of the byte of `exact` in an encoded manifest; `complete`, `gain` and `block_log2` follow it.
+/// Offset of the byte of `all_steps` in an encoded manifest; `exact`, `gain` and `block_log2` follow it.
 fn exact_at(m: &Manifest) -> usize {
     8 + m.tool.len() + 32 + 32 + if m.result.is_some() { 33 } else { 1 }
 }
@@ -913,7 +913,7 @@ pub fn m_cases(good: &Good) -> Vec<Case> {
         Case::new("M-06 last byte missing", raw(p, |b, _| b.truncate(b.len() - 1)), MAN2),
         Case::new("M-06 first half missing", raw(p, |b, _| drop(b.drain(..b.len() / 2))), MAN2),
         Case::new("M-07 exact is 2", raw(p, |b, m| b[exact_at(m)] = 2), MAN2),
-        Case::new("M-07 complete is 255", raw(p, |b, m| b[exact_at(m) + 1] = 255), MAN2),
+        Case::new("M-07 exact is 255", raw(p, |b, m| b[exact_at(m) + 1] = 255), MAN2),
         Case::new("M-07 option tag 2", raw(p, |b, m| b[exact_at(m) - 33] = 2), MAN2),
         Case::new(
             "M-07 delta tag 2",
@@ -985,7 +985,7 @@ pub fn m_cases(good: &Good) -> Vec<Case> {
         Case::new("M-19 table in two sections", split(p, false), Malformed(&["SEC-4"])),
         Case::new("M-20 tool of 1 MiB", after(p, |m| m.tool = "x".repeat(1 << 20)), Accepted),
         Case::new("M-21 exact pack with a gain", after(&good.exact, |m| m.gain = 2.0), Malformed(&["MAN-7"])),
-        Case::new("M-21 lossy pack that is complete", after(p, |m| m.complete = true), Malformed(&["MAN-7"])),
+        Case::new("M-21 lossy pack that is exact", after(p, |m| m.exact = true), Malformed(&["MAN-7"])),
         Case::new("M-22 wrong content id", after(p, |m| m.content[0] ^= 1), Malformed(&["CID-1"])),
         Case::new("M-22 other gain", after(p, |m| m.gain *= 2.0), Malformed(&["CID-1"])),
         Case::new("M-22 other base", after(p, |m| m.base[31] ^= 1), Malformed(&["CID-1"])),
@@ -1158,7 +1158,7 @@ pub fn t_cases(good: &Good) -> Vec<Case> {
         ),
         Case::new(
             "T-17 numbers in an exact pack",
-            after(&good.int4, |m| (m.exact, m.gain) = (true, 1.0)),
+            after(&good.int4, |m| (m.all_steps, m.gain) = (true, 1.0)),
             Malformed(&["TEN-9"]),
         ),
         Case::new(
@@ -1267,7 +1267,7 @@ pub fn forged(good: &Good, n: u64, positions: &[u64], codec: u8) -> Parts {
     let mut parts = Parts::of(&good.exact);
     parts.manifest.tensors.truncate(1);
     parts.owns.truncate(1);
-    parts.manifest.complete = false;
+    parts.manifest.exact = false;
     let row = &mut parts.manifest.tensors[0];
     (row.name, row.dtype, row.shape) = ("w".into(), Dtype::U8.code(), vec![n]);
     own(&mut parts.manifest, 0).kept = positions.len() as u64;

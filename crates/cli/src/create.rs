@@ -233,7 +233,7 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, foun
             "path": path, "id": c.id.to_string(), "content_id": c.content.to_string(), "pack_bytes": c.pack_bytes,
             "fine_tuned_bytes": c.fine_tuned_bytes, "size_share": share, "touched_tensors": c.touched,
             "candidates": c.candidates, "changed": c.changed, "kept": c.kept, "energy_kept": c.energy, "gain": c.gain,
-            "exact": c.exact, "unchanged_in_mask": c.unchanged_in_mask, "carried": c.carried, "skipped": c.skipped,
+            "exact": c.exact, "all_steps": c.all_steps, "unchanged_in_mask": c.unchanged_in_mask, "carried": c.carried, "skipped": c.skipped,
             "only_in_base": c.only_in_base, "differing_files": c.companions,
         });
         if let (Some(found), Some(members)) = (found, document.as_object_mut()) {
@@ -250,9 +250,9 @@ pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, foun
             "exact    gives back the fine-tuned model bit for bit; {} units of {tensors} changed",
             count(c.kept)
         ));
-    } else if c.steps {
+    } else if c.all_steps {
         let left = "but not all of the fine-tuned model is in it";
-        say.line(format!("exact    {} units of {tensors} changed; {left}", count(c.kept)));
+        say.line(format!("steps    {} units of {tensors} changed; {left}", count(c.kept)));
     } else {
         say.line(format!(
             "kept     {} of {} elements ({}), {} changed; {tensors}",

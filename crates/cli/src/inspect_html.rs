@@ -80,7 +80,8 @@ fn figures(i: &Inspection) -> String {
         out += &figure(format!("{bits:.2}"), "bits a kept weight");
     }
     let outcome = match i.origin.energy {
-        _ if i.exact => figure("exact".into(), "gives the fine-tuned weights bit for bit"),
+        _ if i.exact => figure("exact".into(), "gives the whole fine-tuned model bit for bit"),
+        _ if i.all_steps => figure("steps".into(), "stored exactly, but not all of the fine-tuned model"),
         Some(energy) => figure(percent(energy), "of the squared norm of all deltas"),
         None => String::new(),
     };

@@ -12,6 +12,10 @@ use stitchpack::{Checkpoint, Error, Layer, MergeOptions, Result, StitchedModel, 
 use super::say::{Say, error_document, names};
 use super::{Failures, Global};
 
+/// What a matching id proves: as much as the way on which the id came.
+const IDENTITY: &str =
+    "identity: this is the pack with the expected id; its origin is as trustworthy as where you got the id";
+
 /// Check packs: every digest, everything that decodes, and whether a base is theirs
 ///
 /// All packs are checked, also after one that is bad: each good one has its line on standard output, each bad one on standard error, and
@@ -61,7 +65,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> std::result::Result<(), Fa
     let what = if decoded { ", and everything decodes" } else { "" };
     let mut proved = vec![format!("integrity: every byte is under a digest that matches{what}")];
     if expected.is_some() {
-        proved.push("identity: the id is the expected one".into());
+        proved.push(IDENTITY.into());
     }
     match (&on, &outcome) {
         (Some((base, identity)), Some(model)) => proved.push(check_outcome(base, identity, packs, model, global)?),
@@ -75,7 +79,10 @@ pub fn run(args: Args, global: &Global, say: &Say) -> std::result::Result<(), Fa
         (None, Some(model)) => proved.push(check_recorded(&packs, model, global)?),
         (None, None) => {}
     }
-    let mut not_proved = vec!["origin: compare the id with one from a source you trust (--expect-id)".to_string()];
+    let mut not_proved = Vec::new();
+    if expected.is_none() {
+        not_proved.push("origin: compare the id with one from a source you trust (--expect-id)".to_string());
+    }
     if args.base.is_none() {
         not_proved.push("base: name one with --base".into());
     }

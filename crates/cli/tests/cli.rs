@@ -231,6 +231,7 @@ fn a_pack_under_anothers_name_is_not_taken_for_it() {
     let id = created["id"].as_str().unwrap().to_string();
     let ran = lab.run(&format!("verify exact.stitch --expect-id {id}")).ok();
     assert!(ran.stdout.contains(&id) && ran.stderr.contains("proved      identity"), "{}{}", ran.stdout, ran.stderr);
+    assert!(!ran.stderr.contains("not proved  origin"), "{}", ran.stderr);
     lab.run(&format!("verify lossy.stitch --expect-id {id}")).fails_with(4, &["pack id", &id[..16]]);
     // Digests that begin alike are named whole.
     let other = format!("{}{}", &id[..63], if id.ends_with('0') { '1' } else { '0' });
@@ -306,6 +307,7 @@ fn json_is_one_document_with_the_keys_that_scripts_read() {
     let created = lab.run("create base.safetensors tuned.safetensors -o p.stitch --density 1% --json").ok();
     assert!(created.stderr.is_empty(), "{}", created.stderr);
     let want = [
+        "all_steps",
         "candidates",
         "carried",
         "changed",

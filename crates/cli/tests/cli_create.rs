@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 
+use serde_json::Value;
 use support::{Lab, Tensor, base_model, by_name, read_model, tuned_model};
 
 const CREATE: &str = "create base.safetensors tuned.safetensors";
@@ -505,6 +506,35 @@ fn a_pack_that_rounded_or_left_out_something_does_not_claim_every_bit() {
     lab.model("t.safetensors", &[Tensor::f32("w", &[4], &third)]);
     let made = lab.run("create b.safetensors t.safetensors -o p.stitch --exact --cast --json").ok().json();
     assert_eq!(made["exact"], false, "1/3 was rounded to bf16, so the fine-tuned model does not come back");
+}
+
+/// `exact` and `all_steps` mean the same in every report and on every pack.
+#[test]
+fn inspect_and_create_disagree_about_what_is_exact() {
+    let lab = Lab::with_pair();
+    let third = [1.0f32 / 3.0; 4];
+    lab.model("b.safetensors", &[Tensor::bf16("w", &[4], &[0.0; 4])]);
+    lab.model("t.safetensors", &[Tensor::f32("w", &[4], &third)]);
+    let cases = [
+        ("base.safetensors tuned.safetensors --exact", [true, true]),
+        ("base.safetensors tuned.safetensors --exact --exclude b.weight", [false, true]),
+        ("b.safetensors t.safetensors --exact --cast", [false, true]),
+        ("base.safetensors tuned.safetensors --density 20%", [false, false]),
+    ];
+    for (how, want) in cases {
+        let made = lab.run(&format!("create {how} -o p.stitch --force --json")).ok().json();
+        let seen = lab.run("inspect p.stitch --json").ok().json();
+        for json in [&made, &seen] {
+            assert_eq!([&json["exact"], &json["all_steps"]], [&Value::from(want[0]), &want[1].into()], "{how}");
+        }
+        let text = lab.run("inspect p.stitch --html p.html --force").ok();
+        assert!(text.stdout.is_empty(), "{}", text.stdout);
+        let page = String::from_utf8(lab.read("p.html")).unwrap();
+        let text = lab.run("inspect p.stitch").ok().stdout;
+        for (what, said) in [("text", &text), ("html", &page)] {
+            assert_eq!(said.contains("whole fine-tuned model"), want[0], "{what} of {how}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -32,7 +32,9 @@ class Created:
     """The share of the task vector's squared norm that the kept elements hold."""
     gain: float
     exact: bool
-    """Whether the pack gives back the fine-tuned model bit for bit."""
+    """Whether the pack, applied alone, gives the whole fine-tuned model bit for bit."""
+    all_steps: bool
+    """Whether all that it touches is stored as exact steps."""
     unchanged_in_mask: int
     carried: List[str]
     skipped: List[str]

@@ -21,7 +21,7 @@ def inspect(pack: Union[PathLike, Pack], base: Optional[BaseLike] = None, *, mma
 
 
 class Inspection(Record):
-    """What a pack is. ``id``, ``exact``, ``gain``, ``bytes``, ``totals``, ``cost``, ``origin``, ``notes``, ``tensors``, ``modules`` …"""
+    """What a pack is. ``id``, ``exact``, ``all_steps``, ``gain``, ``bytes``, ``totals``, ``cost``, ``origin``, ``notes``, ``tensors``, ``modules`` …"""
 
     @property
     def notes(self) -> Dict[str, str]:
@@ -33,7 +33,7 @@ class Inspection(Record):
         facts = [
             ("pack id", found["id"]),
             ("file", f"{found['bytes']['file']:,} bytes"),
-            ("gives", "the fine-tuned weights bit for bit" if found["exact"] else f"a lossy delta, gain {found['gain']:.4g}"),
+            ("gives", _outcome(found)),
             ("kept", f"{found['totals']['kept']:,} weights of {found['totals']['tensors']:,} tensors"),
             ("base", found["base"]),
             *found["notes"].items(),
@@ -45,6 +45,14 @@ class Inspection(Record):
             + _table(["bytes", ""], _parts(found["bytes"]))
             + _table(["tensors that keep most", "dtype", "kept", "density"], rows)
         )
+
+
+def _outcome(found: Dict[str, Any]) -> str:
+    if found["exact"]:
+        return "the whole fine-tuned model bit for bit"
+    if found["all_steps"]:
+        return "exact steps, but not all of the fine-tuned model"
+    return f"a lossy delta, gain {found['gain']:.4g}"
 
 
 def _parts(sizes: Dict[str, Any]) -> List[Tuple[str, str]]:

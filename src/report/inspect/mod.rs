@@ -54,6 +54,7 @@ pub fn inspect(pack: &VerifiedPack, base: Option<&dyn TensorSource>) -> Result<I
         format: format!("{}.{}", VERSION.0, header.minor),
         tool: manifest.tool.clone(),
         exact: manifest.exact,
+        all_steps: manifest.all_steps,
         gain: manifest.gain,
         base: hex(&manifest.base),
         result: manifest.result.as_ref().map(hex),

@@ -19,8 +19,10 @@ pub struct Inspection {
     pub format: String,
     /// The program that wrote the pack.
     pub tool: String,
-    /// Whether the pack alone gives the fine-tuned checkpoint bit for bit.
+    /// Whether the pack, applied alone, gives the whole fine-tuned checkpoint bit for bit.
     pub exact: bool,
+    /// Whether all that it touches is stored as exact steps.
+    pub all_steps: bool,
     /// The factor of every delta.
     pub gain: f32,
     /// Digest of the base checkpoint, in hex.

@@ -25,10 +25,15 @@ pub fn made_by(i: &Inspection) -> String {
 
 /// What applying the pack gives.
 pub fn outcome(i: &Inspection) -> String {
-    match (i.exact, i.origin.energy) {
-        (true, _) => "exact: alone it gives the fine-tuned weights bit for bit".into(),
-        (false, Some(e)) => format!("lossy: what is kept holds {} of the squared norm of all deltas", percent(e)),
-        (false, None) => "lossy".into(),
+    match (i.exact, i.all_steps, i.origin.energy) {
+        (true, ..) => "exact: applied alone, it gives the whole fine-tuned model bit for bit".into(),
+        (false, true, _) => {
+            "steps: what it touches is stored exactly, but not all of the fine-tuned model is in it".into()
+        }
+        (false, false, Some(e)) => {
+            format!("lossy: what is kept holds {} of the squared norm of all deltas", percent(e))
+        }
+        (false, false, None) => "lossy".into(),
     }
 }
 
