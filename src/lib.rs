@@ -61,6 +61,7 @@ pub mod fold;
 pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod io;
 mod json;
 pub mod limits;
 pub mod live;

@@ -63,6 +63,8 @@ pub(super) fn run(
     for (planned, file) in plan.files.iter().zip(files) {
         file.write_all_at(&planned.head, 0).map_err(|e| Error::io(Path::new(&planned.name), e))?;
     }
+    let touched: Vec<&str> = targets.iter().filter(|t| t.touched).map(|t| t.info.name.as_str()).collect();
+    model.will_need(&touched);
     let stitchers = Stitchers::new(model);
     let work = |worker: &mut Worker, i: usize| {
         let Some((item, target)) = items.get(i).and_then(|item| Some((item, targets.get(item.tensor)?))) else {
@@ -94,7 +96,7 @@ pub(super) fn run(
         .map_or(result_digest, |l| Digest(l.pack.manifest().base));
     let base_digest = base.digest().unwrap_or(bound);
     let recipe = Recipe::new(base_digest, recipe_packs(model), model.rule().name(), model.lambda(), result_digest);
-    Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
+    Ok(Applied { recipe, bytes: plan.len(), touched: touched.len(), checked })
 }
 
 /// Whole blocks of every pack, so that none is decoded twice.
@@ -286,7 +288,7 @@ fn recipe_packs(model: &StitchedModel) -> Vec<RecipePack> {
     let layers = levels.iter().flat_map(|m| m.layers().iter().zip(m.gains()));
     layers
         .map(|(layer, gain)| RecipePack {
-            file: layer.pack.path().and_then(Path::file_name).map_or("-".into(), |n| n.to_string_lossy().into_owned()),
+            file: layer.pack.name().and_then(Path::file_name).map_or("-".into(), |n| n.to_string_lossy().into_owned()),
             id: layer.pack.id().to_string(),
             weight: layer.weight,
             gain: gain.gain,

@@ -4,7 +4,6 @@ mod cache;
 mod folder;
 pub(crate) mod header;
 mod identity;
-mod mmap;
 pub(crate) mod output;
 pub(crate) mod plan;
 mod reader;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::checkpoint::folder::{self, Folder};
 use crate::checkpoint::header::Header;
-use crate::checkpoint::mmap::FileBytes;
 use crate::error::{Error, Escaped, Result};
+use crate::io::{self, LocalFile, ReadAt};
 use crate::limits::Limits;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
@@ -30,7 +30,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub(crate) struct CheckpointFile {
     pub name: String,
-    pub bytes: FileBytes,
+    pub bytes: Arc<dyn ReadAt>,
     /// The length field and the header, as they are in the file.
     pub head: Vec<u8>,
     pub metadata: Option<HashMap<String, String>>,
@@ -55,7 +55,7 @@ impl Checkpoint {
     /// # Errors
     /// `Io` for what is missing or unreadable, `Malformed` for what is no checkpoint.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_files(path.as_ref(), FileBytes::open)
+        Self::open_files(path.as_ref(), |file| LocalFile::open(file))
     }
 
     /// Opens a checkpoint whose files are mapped into memory: the fast way.
@@ -65,11 +65,11 @@ impl Checkpoint {
     /// changes bytes that were already checked. Replacing a file by rename is harmless.
     #[expect(unsafe_code, reason = "mapping a file is the caller's promise that it stays as it is")]
     pub unsafe fn map(path: impl AsRef<Path>) -> Result<Self> {
-        // SAFETY: the caller makes the promise that `FileBytes::map` asks for.
-        Self::open_files(path.as_ref(), |file| unsafe { FileBytes::map(file) })
+        // SAFETY: the caller makes the promise that `LocalFile::map` asks for.
+        Self::open_files(path.as_ref(), |file| unsafe { LocalFile::map(file) })
     }
 
-    fn open_files(root: &Path, open: impl Fn(&Path) -> Result<FileBytes>) -> Result<Self> {
+    fn open_files(root: &Path, open: impl Fn(&Path) -> Result<LocalFile>) -> Result<Self> {
         let is_folder = std::fs::metadata(root).map_err(|e| Error::io(root, e))?.is_dir();
         let (names, index) = if is_folder {
             let folder = Folder::open(root)?;
@@ -81,7 +81,7 @@ impl Checkpoint {
         let limits = Limits::default();
         let mut files = Vec::new();
         for (name, path) in names {
-            files.push(read_file(name, open(&path)?, &limits).map_err(|e| e.in_file(&path))?);
+            files.push(read_file(name, Arc::new(open(&path)?), &limits).map_err(|e| e.in_file(&path))?);
         }
         let tensors = gather(&files, &limits).map_err(|e| e.in_file(root))?;
         if let Some((name, map)) = &index {
@@ -113,7 +113,7 @@ impl Checkpoint {
 
     /// Bytes of the weight files, headers included: the denominator of a pack's size.
     pub fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.bytes.len()).sum()
+        self.files.iter().map(|f| f.bytes.size()).sum()
     }
 
     /// What the files say of themselves in `__metadata__`, file after file.
@@ -143,7 +143,7 @@ impl Checkpoint {
     /// As [`Checkpoint::bytes`].
     pub(crate) fn copy_into(&self, name: &str, start: u64, out: &mut [u8], once: bool) -> Result<()> {
         match self.file_of(name) {
-            Some((place, file)) if once || !file.bytes.is_mapped() => {
+            Some((place, file)) if once || file.bytes.mapped().is_none() => {
                 let end = start.saturating_add(out.len() as u64);
                 if end > place.info.byte_len() {
                     return Err(Error::InvalidInput(format!(
@@ -151,7 +151,7 @@ impl Checkpoint {
                         Escaped(name)
                     )));
                 }
-                file.bytes.read_into(place.offset + start, out)
+                io::read_into(&*file.bytes, place.offset + start, out)
             }
             _ => {
                 out.copy_from_slice(&self.bytes(name, start..start.saturating_add(out.len() as u64))?);
@@ -162,7 +162,8 @@ impl Checkpoint {
 
     /// The file that holds a tensor, and where the tensor begins in it.
     pub(crate) fn place(&self, name: &str) -> Option<(&File, u64)> {
-        self.file_of(name).map(|(place, file)| (file.bytes.file(), place.offset))
+        let (place, file) = self.file_of(name)?;
+        Some((file.bytes.file()?, place.offset))
     }
 
     fn file_of(&self, name: &str) -> Option<(&Place, &CheckpointFile)> {
@@ -176,7 +177,7 @@ impl Checkpoint {
 
     pub(crate) fn at(&self, place: &Place, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         let file = self.files.get(place.file).ok_or_else(|| Error::Internal("a tensor without a file".into()))?;
-        file.bytes.bytes(place.offset + range.start..place.offset + range.end)
+        io::bytes(&*file.bytes, place.offset + range.start..place.offset + range.end)
     }
 
     /// Files of the folder that are not weights, by name; none for a single file.
@@ -189,32 +190,33 @@ impl Checkpoint {
         let index = self.index.iter().map(|name| self.root.join(name));
         // A folder that cannot be listed any more has no files that could be replaced.
         let companions = self.companions().unwrap_or_default().into_iter().map(|(_, path)| path);
-        self.files.iter().map(|f| f.bytes.path().to_owned()).chain(index).chain(companions).collect()
+        self.files.iter().filter_map(|f| f.bytes.path().map(Path::to_owned)).chain(index).chain(companions).collect()
     }
 
     /// Fails when a file was changed since it was opened, as far as the system shows it.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        self.files.iter().try_for_each(|f| f.bytes.check_unchanged())
+        let check = |file: &CheckpointFile| file.bytes.check_unchanged().map_err(|e| e.of(file.bytes.name()));
+        self.files.iter().try_for_each(check)
     }
 }
 
-fn read_file(name: String, bytes: FileBytes, limits: &Limits) -> Result<CheckpointFile> {
+fn read_file(name: String, bytes: Arc<dyn ReadAt>, limits: &Limits) -> Result<CheckpointFile> {
     let bad = |detail: String| Error::malformed("CKP-1", "safetensors file", detail);
-    if bytes.len() < 8 {
-        return Err(bad(format!("has {} bytes, too few for a header", bytes.len())));
+    if bytes.size() < 8 {
+        return Err(bad(format!("has {} bytes, too few for a header", bytes.size())));
     }
-    let len: [u8; 8] = bytes.bytes(0..8)?.as_ref().try_into().map_err(|_| bad("has no header".into()))?;
+    let len: [u8; 8] = io::bytes(&*bytes, 0..8)?.as_ref().try_into().map_err(|_| bad("has no header".into()))?;
     let len = u64::from_le_bytes(len);
-    if len > bytes.len() - 8 {
+    if len > bytes.size() - 8 {
         return Err(bad(format!(
             "says its header has {len} bytes, but {} are left; is it cut, or no safetensors file?",
-            bytes.len() - 8
+            bytes.size() - 8
         )));
     }
     Limits::check("safetensors header size in bytes", len, limits.header_bytes)?;
-    let head = bytes.bytes(0..8 + len)?.into_owned();
+    let head = io::bytes(&*bytes, 0..8 + len)?.into_owned();
     let header = Header::parse(&head[8..], limits)?;
-    let data = bytes.len() - 8 - len;
+    let data = bytes.size() - 8 - len;
     if header.data_len != data {
         return Err(bad(format!("has {data} bytes of data, its header says {}", header.data_len)));
     }

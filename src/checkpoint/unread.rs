@@ -33,7 +33,7 @@ impl Checkpoint {
     /// What is known before anything is read, and what `check` still asks for; `touched` says which tensors a pack touches.
     pub(crate) fn unread_identity(&self, check: BaseCheck, touched: &dyn Fn(&str) -> bool) -> UnreadIdentity<'_> {
         let load = |file: &CheckpointFile| match check {
-            BaseCheck::Cached => cache::load(file.bytes.stamp(), file.order.len()),
+            BaseCheck::Cached => cache::load(&file.bytes.stamp()?, file.order.len()),
             BaseCheck::Full | BaseCheck::Touched => None,
         };
         let remembered: Vec<Option<Vec<Digest>>> = self.files.iter().map(load).collect();
@@ -114,8 +114,8 @@ impl<'c> UnreadIdentity<'c> {
             let rows = self.rows.iter().zip(found).filter(|((place, _), _)| place.file == i);
             let mut own: Vec<_> = rows.filter_map(|((place, _), digest)| Some((place.number, (*digest)?))).collect();
             own.sort_unstable_by_key(|(number, _)| *number);
-            if own.len() == file.order.len() {
-                cache::store(file.bytes.stamp(), &own.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>());
+            if let (true, Some(stamp)) = (own.len() == file.order.len(), file.bytes.stamp()) {
+                cache::store(&stamp, &own.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>());
             }
         }
     }

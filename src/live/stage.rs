@@ -53,6 +53,7 @@ pub(crate) fn compute<'a>(
     for (i, info) in touched.iter().enumerate() {
         items.extend((0..info.units()).step_by(BLOCK as usize).map(|start| (i, *info, start)));
     }
+    model.will_need(&touched.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
     let stitchers = Stitchers::new(model);
     let done = workers.for_each(items.len(), Worker::default, |worker, i| {
         let Some((tensor, info, start)) = items.get(i).copied() else { return Ok(()) };

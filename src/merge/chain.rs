@@ -88,7 +88,7 @@ fn link(
 /// What is wrong with packs that fit neither the base nor the result of those before them.
 fn fits_nowhere(packs: Vec<Named>, base: &BaseIdentity) -> Error {
     let Some(first) = packs.into_iter().next() else { return Error::Internal("no pack is left".into()) };
-    let file = first.pack.path().map_or("a pack".into(), |p| Escaped(&p.to_string_lossy()).to_string());
+    let file = first.pack.name().map_or("a pack".into(), |p| Escaped(&p.to_string_lossy()).to_string());
     match first.pack.bind(base).err() {
         Some(e) => followed_by_none(e),
         None => Error::InvalidInput(format!(

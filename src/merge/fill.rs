@@ -28,8 +28,9 @@ impl StitchedModel<'_> {
         targets: impl IntoIterator<Item = (&'n str, &'t mut [u8])>,
         workers: &Workers,
     ) -> Result<()> {
-        let mut pieces = Vec::new();
+        let (mut pieces, mut names) = (Vec::new(), Vec::new());
         for (name, out) in targets {
+            names.push(name);
             let info = self.tensor(name);
             let Some(info) = info.filter(|info| info.byte_len() == out.len() as u64) else {
                 let found = info.map_or("is not in the model".into(), |info| format!("has {} bytes", info.byte_len()));
@@ -40,6 +41,7 @@ impl StitchedModel<'_> {
             let piece = RUN as usize * info.dtype.unit_bytes();
             pieces.extend(out.chunks_mut(piece).enumerate().map(|(i, out)| (name, (i * piece) as u64, out)));
         }
+        self.will_need(&names);
         self.fill_pieces(pieces, workers)?;
         self.base().check_unchanged()
     }

@@ -183,6 +183,13 @@ impl<'a> StitchedModel<'a> {
         self.layers.iter().enumerate().filter(|(_, l)| l.weight != 0.0)
     }
 
+    /// Announces to the sources of the packs which tensors will be stitched, in this order.
+    pub(crate) fn will_need(&self, tensors: &[&str]) {
+        for level in self.levels() {
+            level.in_play().for_each(|(_, layer)| layer.pack.will_need(tensors.iter().copied()));
+        }
+    }
+
     /// What has to be carried exactly: one pack only, at weight 1 and λ 1. [STI-5]
     fn check_exact_only(&self) -> Result<()> {
         let layers: Vec<&Layer> = self.in_play().map(|(_, layer)| layer).collect();
@@ -267,7 +274,7 @@ fn check_numbers(layers: &[Layer], options: &MergeOptions) -> Result<()> {
             return Err(Error::InvalidInput(format!("weight {} is not a finite number", layer.weight)));
         }
         if !ids.insert(layer.pack.id()) {
-            let path = layer.pack.path().map_or("".into(), |p| p.to_string_lossy().into_owned());
+            let path = layer.pack.name().map_or("".into(), |p| p.to_string_lossy().into_owned());
             return Err(Error::InvalidInput(format!("pack {} ({}) is named twice", layer.pack.id(), Escaped(&path))));
         }
     }

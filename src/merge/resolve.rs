@@ -69,7 +69,7 @@ fn check_gains(named: &RecipePack, pack: &VerifiedPack) -> Result<()> {
 }
 
 fn name(pack: &VerifiedPack) -> String {
-    pack.path().map_or("a pack".into(), |path| Escaped(&path.to_string_lossy()).to_string())
+    pack.name().map_or("a pack".into(), |path| Escaped(&path.to_string_lossy()).to_string())
 }
 
 fn look_for(pack: &RecipePack, folders: &[&Path]) -> Result<VerifiedPack> {

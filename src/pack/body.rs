@@ -1,34 +1,30 @@
 //! What every state of trust holds: the parsed parts of a pack and the way to its sections.
-//!
-//! A section is hashed each time it is read from a file, before anything in it is believed.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::block::{self, Frame, Stored};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::model::Model;
-use crate::codec::compress;
 use crate::error::{Error, Result};
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{self, DeltaRow, Manifest, SectionRow};
 use crate::format::rows::Row;
 use crate::format::table::{BlockRow, Table, table_len};
+use crate::io::{ReadAt, read_vec};
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
 use crate::model::digest::{Digest, Role};
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
-use crate::pack::source::Source;
+use crate::pack::sections::{Sections, check_digest};
 use crate::pack::stored;
-
-/// Sections kept in memory, verified, because neighbouring blocks are read one after another.
-const CACHE_BYTES: usize = 8 << 20;
 
 /// A pack's parts.
 #[derive(Debug)]
 pub(crate) struct Body {
-    source: Source,
+    source: Arc<dyn ReadAt>,
     pub header: Header,
     pub manifest: Manifest,
     /// By row: where its table and its blocks begin, in the streams of all tables and of all blocks. [SEC-5]
@@ -64,22 +60,24 @@ pub(crate) struct Own {
 
 impl Body {
     /// Reads and checks the header and the manifest.
-    pub fn open(source: Source, limits: &Limits) -> Result<Self> {
-        let path = source.path().map(Path::to_owned);
-        Self::read(source, limits).map_err(|e| match path {
-            Some(path) => e.in_file(&path),
+    pub fn open(source: Arc<dyn ReadAt>, limits: &Limits) -> Result<Self> {
+        let name = source.name().map(Path::to_owned);
+        Self::read(source, limits).map_err(|e| match name {
+            Some(name) => e.in_file(&name),
             None => e,
         })
     }
 
-    fn read(source: Source, limits: &Limits) -> Result<Self> {
-        let file_len = source.len();
-        let start = source.read(0, usize::try_from(file_len.min(44)).unwrap_or(44))?;
-        let header_len = Header::len_of(&start, file_len)?;
-        let header = Header::decode(&source.read(0, header_len)?, file_len)?;
+    fn read(source: Arc<dyn ReadAt>, limits: &Limits) -> Result<Self> {
+        let file_len = source.size();
+        let announced = announce_ends(&*source);
+        let header = read_header(&*source, file_len)?;
         Limits::check("stored manifest size in bytes", header.manifest_len.into(), limits.manifest_bytes)?;
         let manifest_start = file_len.saturating_sub(header.manifest_len.into());
-        let bytes = source.read(manifest_start, header.manifest_len as usize)?;
+        if manifest_start < announced {
+            source.will_need(&[manifest_start..announced]);
+        }
+        let bytes = read_vec(&*source, manifest_start, header.manifest_len as usize)?;
         check_digest(Role::Manifest, "manifest", &bytes, header.manifest)?;
         let manifest = stored::decode(&bytes, header.manifest_raw_len, limits)?;
         let payloads = Sections::new("payload", &manifest.payloads, HEADER_LEN as u64);
@@ -95,15 +93,15 @@ impl Body {
         Ok(Body { source, header, manifest, starts, exact_only, payloads, tables, files, models: Mutex::default() })
     }
 
-    /// The file's path, where there is one.
-    pub fn path(&self) -> Option<&Path> {
-        self.source.path()
+    /// Where the bytes come from.
+    pub fn source(&self) -> &dyn ReadAt {
+        &*self.source
     }
 
-    /// Adds the pack's file to an error.
+    /// Adds the pack's name to an error.
     pub fn locate<T>(&self, result: Result<T>) -> Result<T> {
-        match self.path() {
-            Some(path) => result.map_err(|e| e.in_file(path)),
+        match self.source.name() {
+            Some(name) => result.map_err(|e| e.in_file(name)),
             None => result,
         }
     }
@@ -140,7 +138,7 @@ impl Body {
 
     /// Reads the table of a delta.
     pub fn table(&self, own: &Own) -> Result<Table> {
-        let bytes = self.tables.range(&self.source, own.table_start, own.table_len);
+        let bytes = self.tables.range(&*self.source, own.table_start, own.table_len);
         let table = bytes.and_then(|part| {
             let log2 = self.manifest.block_log2;
             Table::decode(part.bytes()?, &own.info, own.kind, own.groups, log2, own.kept, own.payload_len)
@@ -178,7 +176,7 @@ impl Body {
         if let Some((_, model)) = lock().iter().find(|(r, _)| *r == row) {
             return Ok(model.clone());
         }
-        let part = self.tables.range(&self.source, other.table_start, other.table_len)?;
+        let part = self.tables.range(&*self.source, other.table_start, other.table_len)?;
         let columns = table_len(&other.info, other.kind, other.groups, self.manifest.block_log2);
         let coder = usize::try_from(columns).ok().and_then(|n| part.bytes().ok()?.get(n..)).unwrap_or_default();
         let model = Coder::own_model(coder)?.map(|(model, _)| Arc::new(model)).ok_or_else(bad)?;
@@ -219,7 +217,7 @@ impl Body {
     ) -> Result<()> {
         let row = at.row;
         let offset = own.payload_start.saturating_add(at.payload_start);
-        let part = self.payloads.range(&self.source, offset, row.payload_len())?;
+        let part = self.payloads.range(&*self.source, offset, row.payload_len())?;
         let (mask, values) = part.bytes()?.split_at_checked(row.mask_len as usize).unwrap_or((&[], &[]));
         let start = at.number.checked_shl(self.manifest.block_log2.into()).unwrap_or(u64::MAX);
         let len = self.block_len(own, at.number);
@@ -237,16 +235,56 @@ impl Body {
         decode(&frame, &stored)
     }
 
+    /// Announces what reading deltas will need: their tables first, then their blocks.
+    pub fn will_need(&self, deltas: &[Own]) {
+        let tables = deltas.iter().map(|own| self.tables.place_of(own.table_start, own.table_len));
+        let payloads = deltas.iter().map(|own| self.payloads.place_of(own.payload_start, own.payload_len));
+        self.source.will_need(&joined(tables.chain(payloads)));
+    }
+
     /// Checks the digest of every section.
     pub fn check_sections(&self) -> Result<()> {
+        let end = self.source.size().saturating_sub(self.header.manifest_len.into());
+        self.source.will_need(&[HEADER_LEN as u64..end]);
         let mut all = [&self.payloads, &self.tables, &self.files].into_iter();
-        self.locate(all.try_for_each(|sections| sections.check_all(&self.source)))
+        self.locate(all.try_for_each(|sections| sections.check_all(&*self.source)))
     }
 
     /// The bytes of carried file `i`.
     pub fn file(&self, i: usize) -> Result<Vec<u8>> {
-        self.locate(self.files.read(&self.source, i))
+        self.locate(self.files.read(&*self.source, i))
     }
+}
+
+/// Announces what is read to open a pack, as far as its length tells: the header, and the end of the file, where the manifest is;
+/// from where on. A manifest has 32 bytes and little more for each 64 KiB of sections, and some tens for each tensor.
+fn announce_ends(source: &dyn ReadAt) -> u64 {
+    let all = source.size();
+    let end = all.saturating_sub((all / 1024).saturating_add(64 << 10));
+    source.will_need(&joined([0..all.min(HEADER_LEN as u64), end..all].into_iter()));
+    end
+}
+
+fn read_header(source: &dyn ReadAt, file_len: u64) -> Result<Header> {
+    let mut bytes = read_vec(source, 0, usize::try_from(file_len).unwrap_or(HEADER_LEN).min(HEADER_LEN))?;
+    let len = Header::len_of(&bytes, file_len)?;
+    // Headers of later minor versions are longer.
+    if len > bytes.len() {
+        bytes = read_vec(source, 0, len)?;
+    }
+    Header::decode(bytes.get(..len).unwrap_or_default(), file_len)
+}
+
+/// Ranges without the empty ones, and those that touch as one.
+fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for range in ranges.filter(|range| !range.is_empty()) {
+        match all.last_mut() {
+            Some(last) if (last.start..=last.end).contains(&range.start) => last.end = last.end.max(range.end),
+            _ => all.push(range),
+        }
+    }
+    all
 }
 
 /// Looked for once: packs of many tensors are asked for them more than once.
@@ -272,17 +310,6 @@ fn place(own: &Own) -> String {
     format!("tensor \"{}\"", crate::error::Escaped(&own.info.name))
 }
 
-/// Sections of one sort, which lie end to end both in the file and in the stream that they cut up.
-#[derive(Debug)]
-struct Sections {
-    what: &'static str,
-    rows: Vec<SectionRow>,
-    /// Where each starts in the file, and in the stream.
-    starts: Vec<(u64, u64)>,
-    file_end: u64,
-    cache: Mutex<Vec<(usize, Arc<Vec<u8>>)>>,
-}
-
 /// A block of a delta: which, what its table says, and where its bytes are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockAt<'a> {
@@ -290,88 +317,4 @@ pub(crate) struct BlockAt<'a> {
     pub row: &'a BlockRow,
     pub payload_start: u64,
     pub coder: Option<&'a Coder>,
-}
-
-/// Part of a section.
-struct Part {
-    section: Arc<Vec<u8>>,
-    start: u64,
-    len: u64,
-}
-
-impl Part {
-    fn bytes(&self) -> Result<&[u8]> {
-        let start = usize::try_from(self.start).ok();
-        let end = usize::try_from(self.start.saturating_add(self.len)).ok();
-        let range = start.zip(end).map(|(a, b)| a..b);
-        range.and_then(|r| self.section.get(r)).ok_or_else(|| {
-            Error::malformed("SEC-4", "section", "ends within a part, but parts never span two sections")
-        })
-    }
-}
-
-impl Sections {
-    fn new(what: &'static str, rows: &[SectionRow], file_start: u64) -> Self {
-        let mut at = (file_start, 0u64);
-        let mut starts = Vec::with_capacity(rows.len());
-        for row in rows {
-            starts.push(at);
-            at = (at.0.saturating_add(row.len), at.1.saturating_add(row.raw_len));
-        }
-        Sections { what, rows: rows.to_vec(), starts, file_end: at.0, cache: Mutex::default() }
-    }
-
-    /// `len` bytes of the stream from `start`, which lie in one section. [SEC-4]
-    fn range(&self, source: &Source, start: u64, len: u64) -> Result<Part> {
-        let i = self.starts.partition_point(|(_, s)| *s <= start).saturating_sub(1);
-        let Some((_, section_start)) = self.starts.get(i) else {
-            // Only an empty part can lie where there are no sections.
-            return Ok(Part { section: Arc::default(), start: 0, len });
-        };
-        let section = self.section(source, i)?;
-        Ok(Part { section, start: start.saturating_sub(*section_start), len })
-    }
-
-    /// A section's decoded bytes, hashed when they were read.
-    fn section(&self, source: &Source, i: usize) -> Result<Arc<Vec<u8>>> {
-        let lock = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = lock().iter().find(|(j, _)| *j == i) {
-            return Ok(bytes.clone());
-        }
-        let bytes = Arc::new(self.read(source, i)?);
-        let mut cache = lock();
-        cache.push((i, bytes.clone()));
-        while cache.len() > 1 && cache.iter().map(|(_, b)| b.len()).sum::<usize>() > CACHE_BYTES {
-            cache.remove(0);
-        }
-        Ok(bytes)
-    }
-
-    fn read(&self, source: &Source, i: usize) -> Result<Vec<u8>> {
-        let place = format!("{} section {i}", self.what);
-        let (Some(row), Some((offset, _))) = (self.rows.get(i), self.starts.get(i)) else {
-            return Err(Error::Internal(format!("{place} does not exist")));
-        };
-        let len = usize::try_from(row.len).unwrap_or(usize::MAX);
-        let stored = source.read(*offset, len)?;
-        check_digest(Role::Section, &place, &stored, manifest::digest(&row.digest))?;
-        if row.raw_len == row.len {
-            return Ok(stored);
-        }
-        let raw_len = usize::try_from(row.raw_len).unwrap_or(usize::MAX);
-        compress::expand(&stored, raw_len).map_err(|e| e.within(&place))
-    }
-
-    fn check_all(&self, source: &Source) -> Result<()> {
-        (0..self.rows.len()).try_for_each(|i| self.read(source, i).map(drop))
-    }
-}
-
-/// Hashes the very bytes that will be used, every time that they are read. [DIG-2]
-fn check_digest(role: Role, place: &str, bytes: &[u8], expected: Digest) -> Result<()> {
-    let found = Digest::of(role, bytes);
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::DigestMismatch { place: place.into(), expected: expected.0, found: found.0 })
 }

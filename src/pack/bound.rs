@@ -48,7 +48,18 @@ impl BoundPack {
 
     /// The file's path, where there is one.
     pub fn path(&self) -> Option<&std::path::Path> {
-        self.body.path()
+        self.body.source().path()
+    }
+
+    /// What errors and recipes call the pack: its path, or the address that its source gives.
+    pub fn name(&self) -> Option<&std::path::Path> {
+        self.body.source().name()
+    }
+
+    /// Announces to the pack's source that the deltas of these tensors will be read, in this order.
+    pub fn will_need<'n>(&self, tensors: impl IntoIterator<Item = &'n str>) {
+        let row = |name: &str| self.body.own_of_row(self.body.manifest.tensors.find(name)?);
+        self.body.will_need(&tensors.into_iter().filter_map(row).collect::<Vec<_>>());
     }
 
     /// Carried companion files: name and bytes.

@@ -16,8 +16,9 @@ pub mod bound;
 pub(crate) mod content;
 mod diagnose;
 pub mod opened;
-mod source;
+mod sections;
 mod stored;
+mod stream;
 pub mod verified;
 pub(crate) mod writer;
 

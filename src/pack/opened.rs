@@ -2,13 +2,15 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::manifest::Manifest;
+use crate::io::{LocalFile, ReadAt};
 use crate::limits::Limits;
 use crate::model::digest::Digest;
 use crate::pack::body::Body;
-use crate::pack::source::Source;
+use crate::pack::stream;
 use crate::pack::verified::VerifiedPack;
 
 /// A pack that has been opened: header and manifest are checked against their digests and parsed, nothing else is.
@@ -28,17 +30,30 @@ impl OpenedPack {
 
     /// Opens a file.
     pub fn open_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
-        Ok(OpenedPack { body: Body::open(Source::open(path.as_ref())?, limits)? })
+        Self::from_source(Arc::new(LocalFile::open(path)?), limits)
     }
 
     /// Opens bytes in memory.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>, limits: &Limits) -> Result<Self> {
-        Ok(OpenedPack { body: Body::open(Source::Memory(bytes.into().into()), limits)? })
+        Self::from_source(Arc::new(bytes.into()), limits)
     }
 
     /// Reads a stream to its end, at most `most` bytes, and opens it.
     pub fn from_stream(stream: impl Read, most: u64, limits: &Limits) -> Result<Self> {
-        Ok(OpenedPack { body: Body::open(Source::from_stream(stream, most)?, limits)? })
+        Self::from_source(Arc::new(stream::read(stream, most)?), limits)
+    }
+
+    /// Opens a pack wherever its bytes are: in an object store, in a cache, behind HTTP. What is used of it is read when it is
+    /// used; what was announced by [`ReadAt::will_need`] may be fetched ahead.
+    ///
+    /// Opening reads both ends of the object, the header and the manifest, and announces both before it reads the first: one round
+    /// trip where the source fetches what is announced. A source that learns the length by asking for the last 64 KiB has nearly every
+    /// manifest with the same answer.
+    ///
+    /// # Errors
+    /// As [`OpenedPack::open`].
+    pub fn from_source(source: Arc<dyn ReadAt>, limits: &Limits) -> Result<Self> {
+        Ok(OpenedPack { body: Body::open(source, limits)? })
     }
 
     /// What the pack says it is.

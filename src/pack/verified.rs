@@ -143,7 +143,12 @@ impl VerifiedPack {
 
     /// The file's path, where there is one.
     pub fn path(&self) -> Option<&Path> {
-        self.body.path()
+        self.body.source().path()
+    }
+
+    /// What errors and recipes call the pack: its path, or the address that its source gives.
+    pub fn name(&self) -> Option<&Path> {
+        self.body.source().name()
     }
 
     /// Matches the pack to a base: every touched tensor by name, dtype, shape and digest, and the whole checkpoint where all of

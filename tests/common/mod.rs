@@ -11,6 +11,7 @@ pub mod lying_packs;
 pub mod models;
 pub mod naive;
 pub mod site;
+pub mod sources;
 
 /// Numbers that look random and are the same everywhere (splitmix64).
 #[derive(Clone)]
