@@ -38,6 +38,15 @@ pub enum Error {
         /// The newest that this reader knows.
         known: u64,
     },
+    /// [`Error::Unsupported`] of what has a name instead of a number.
+    UnsupportedName {
+        /// What is not supported.
+        what: String,
+        /// What the file asks for.
+        found: String,
+        /// The names that this reader knows.
+        known: String,
+    },
     /// Bytes are not the bytes that were written: damage or tampering.
     DigestMismatch {
         /// The part whose digest differs.
@@ -108,6 +117,11 @@ impl Error {
         Error::Malformed { rule, place: place.into(), detail: detail.into() }
     }
 
+    /// A number of a table, in which a newer reader knows more.
+    pub(crate) fn unsupported(what: &str, found: u8, known: u8) -> Self {
+        Error::Unsupported { what: what.into(), found: found.into(), known: known.into() }
+    }
+
     /// Names the larger part in which the place of the error lies.
     pub(crate) fn within(self, outer: &str) -> Self {
         let join = |place: String| format!("{outer}: {place}");
@@ -146,7 +160,7 @@ impl Error {
             Error::BaseMismatch(_) => 5,
             Error::LimitExceeded { .. } | Error::Refused(_) => 6,
             Error::Io { .. } => 7,
-            Error::Unsupported { .. } => 8,
+            Error::Unsupported { .. } | Error::UnsupportedName { .. } => 8,
             Error::Interrupted => 130,
             Error::Internal(_) | Error::InFile { .. } => 70,
         }
@@ -162,7 +176,7 @@ impl Error {
             Error::LimitExceeded { .. } => "limit",
             Error::Refused(_) => "refused",
             Error::Io { .. } => "io",
-            Error::Unsupported { .. } => "unsupported",
+            Error::Unsupported { .. } | Error::UnsupportedName { .. } => "unsupported",
             Error::Interrupted => "interrupted",
             Error::Internal(_) | Error::InFile { .. } => "bug",
         }
@@ -176,6 +190,9 @@ impl fmt::Display for Error {
             Error::Malformed { rule, place, detail } => write!(f, "{place}: {detail} [{rule}]"),
             Error::Unsupported { what, found, known } => {
                 write!(f, "{what} {found} needs a newer stitchpack (this one knows up to {known})")
+            }
+            Error::UnsupportedName { what, found, known } => {
+                write!(f, "{what} \"{}\" needs a newer stitchpack (this one knows {known})", Escaped(found))
             }
             Error::DigestMismatch { place, expected, found } => {
                 // What is whole may still be something else than was asked for.

@@ -98,7 +98,7 @@ fn the_gains_that_made_a_model_are_found_again() {
     let wanted = [gain(3.0, &[1.5, 2.0]), gain(3.0, &[4.0, 2.5])];
     for kind in [ValueKind::Sign, ValueKind::Int8] {
         let site = site(kind);
-        for rule in OverlapRule::all().filter(|rule| *rule != OverlapRule::Refuse) {
+        for rule in OverlapRule::ALL.iter().copied().filter(|rule| *rule != OverlapRule::Refuse) {
             let mut model = model(&site, rule);
             model.set_gains(wanted.to_vec()).unwrap();
             let goal = Goal::of(&model);

@@ -117,7 +117,7 @@ proptest! {
 fn every_dtype(seed: u64, fill: Fill) -> Model {
     let mut random = Random(seed);
     let mut model = Model::default();
-    for dtype in Dtype::all() {
+    for dtype in Dtype::ALL.iter().copied() {
         let n = [13, 12][usize::from(dtype.bits() < 8)];
         for (suffix, shape) in [("", vec![n]), (".empty", vec![0, 3]), (".scalar", vec![])] {
             if !(shape.is_empty() && dtype.bits() < 8) {

@@ -50,6 +50,12 @@ fn describe(error: &Error, fields: &Bound<'_, PyDict>) -> PyResult<&'static str>
             fields.set_item("known", known)?;
             Ok("Unsupported")
         }
+        Error::UnsupportedName { what, found, known } => {
+            fields.set_item("what", what)?;
+            fields.set_item("found", found)?;
+            fields.set_item("known", known)?;
+            Ok("Unsupported")
+        }
         Error::DigestMismatch { place, expected, found } => {
             fields.set_item("place", place)?;
             fields.set_item("expected", hash(expected))?;

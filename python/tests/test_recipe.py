@@ -110,7 +110,7 @@ def test_what_is_no_recipe(kit, folder):
     _, _, recipe, locked = kit
     fields = locked.recipe.to_dict()
     for change, error in [
-        ({"overlap": "median"}, stitchpack.Malformed),
+        ({"overlap": "median"}, stitchpack.Unsupported),
         ({"stitch_recipe": 2}, stitchpack.Malformed),
         ({"stitch_recipe": 3}, stitchpack.Unsupported),
         ({"more": 1}, stitchpack.Malformed),

@@ -227,7 +227,8 @@ def check_recipe(data, base, packs):
     need(isinstance(r, dict) and type(r.get("stitch_recipe")) is int, "REC-1", "version")
     need(r["stitch_recipe"] <= 2, "REC-1", "version", "unsupported")
     members(r, "stitch_recipe base packs overlap lambda result")
-    need(r["stitch_recipe"] >= 1 and r["overlap"] in RULES and isinstance(r["packs"], list), "REC-1", "values")
+    need(r["stitch_recipe"] >= 1 and isinstance(r["packs"], list), "REC-1", "values")
+    need(r["overlap"] in RULES, "REC-1", "overlap rule", "unsupported")
     by_id, named, gains = {p.id.hex(): p for p in packs}, [], []
     for p in r["packs"]:
         own = p.pop("tensor_gains", None) if isinstance(p, dict) else None

@@ -255,7 +255,7 @@ impl Rescale {
     pub fn default_for(kind: ValueKind) -> Self {
         match kind {
             ValueKind::Step | ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16 => Rescale::None,
-            _ => Rescale::Energy,
+            ValueKind::Int8 | ValueKind::Int4 | ValueKind::Sign | ValueKind::Codebook => Rescale::Energy,
         }
     }
 }

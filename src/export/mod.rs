@@ -9,7 +9,6 @@ mod number;
 mod shira;
 mod sparse;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -19,46 +18,29 @@ use crate::error::{Error, Result};
 use crate::merge::StitchedModel;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
+use crate::model::numbered::{chosen, named};
 use crate::parallel::Workers;
 
 use changes::Changes;
 
-/// What other program the change is written for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// Names, flat positions and new values, as inference engines take sparse checkpoint weight patches.
-    WeightPatch,
-    /// Names, flat positions and the numbers to add.
-    SafetensorsDelta,
-    /// A SHiRA adapter, as PEFT loads it.
-    Shira,
-}
-
-const FORMATS: [(Format, &str); 3] =
-    [(Format::WeightPatch, "weight-patch"), (Format::SafetensorsDelta, "safetensors-delta"), (Format::Shira, "shira")];
-
-impl Format {
-    /// The name on the command line and in a file's metadata.
-    pub fn name(self) -> &'static str {
-        FORMATS.iter().find(|row| row.0 == self).map_or("?", |row| row.1)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// What other program the change is written for.
+    #[non_exhaustive]
+    pub enum Format, "export format" {
+        /// Names, flat positions and new values, as inference engines take sparse checkpoint weight patches.
+        WeightPatch => "weight-patch",
+        /// Names, flat positions and the numbers to add.
+        SafetensorsDelta => "safetensors-delta",
+        /// A SHiRA adapter, as PEFT loads it.
+        Shira => "shira",
     }
 }
 
 impl FromStr for Format {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self> {
-        FORMATS.iter().find(|row| row.1 == text).map(|row| row.0).ok_or_else(|| {
-            let names: Vec<_> = FORMATS.iter().map(|row| row.1).collect();
-            Error::InvalidInput(format!("export format \"{text}\" is not known; use one of {}", names.join(", ")))
-        })
+    fn from_str(name: &str) -> Result<Self> {
+        chosen("export format", name, Format::ALL)
     }
 }
 

@@ -154,7 +154,7 @@ fn check_rows(
     let sections = rows.iter().try_fold(0u64, |sum, row| sum.checked_add(row.raw_len));
     let tensors = parts.try_fold(0u64, u64::checked_add);
     if sections.is_none() || sections != tensors {
-        let detail = format!("sections have {sections:?} bytes, the tensors need {tensors:?}");
+        let detail = format!("sections have {} bytes, the tensors need {}", bytes(sections), bytes(tensors));
         return Err(Error::malformed("SEC-1", format!("{what} sections"), detail));
     }
     for (i, row) in rows.iter().enumerate() {
@@ -168,8 +168,31 @@ fn check_rows(
     Ok(())
 }
 
+/// A sum of lengths, for people.
+fn bytes(sum: Option<u64>) -> String {
+    sum.map_or_else(|| "2^64 or more".into(), |n| n.to_string())
+}
+
 /// A plain name, and nothing that is weights, code or ours: a pack must not bring those in beside its deltas. [FIL-1]
 pub(crate) fn is_plain_name(name: &str) -> bool {
     let reserved = is_safetensors(name) || is_foreign_weight(name) || name.ends_with(".py") || name == "stitch.json";
     is_plain(name) && !reserved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_that_differ_are_told_as_numbers() {
+        let rows = [SectionRow { len: 12, raw_len: 12, digest: [0; 32] }];
+        let told = |parts: &[u64]| {
+            check_rows("table", &rows, parts.iter().copied(), false, &Limits::default()).unwrap_err().to_string()
+        };
+        assert_eq!(told(&[5, 6]), "table sections: sections have 12 bytes, the tensors need 11 [SEC-1]");
+        assert_eq!(
+            told(&[u64::MAX, 1]),
+            "table sections: sections have 12 bytes, the tensors need 2^64 or more [SEC-1]"
+        );
+    }
 }

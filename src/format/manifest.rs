@@ -134,11 +134,7 @@ pub struct SectionRow {
 impl OwnDelta {
     /// The value kind. [VAL-1]
     pub fn kind(&self) -> Result<ValueKind> {
-        ValueKind::from_code(self.kind).ok_or_else(|| Error::Unsupported {
-            what: "value kind".into(),
-            found: self.kind.into(),
-            known: ValueKind::newest().into(),
-        })
+        ValueKind::known(self.kind)
     }
 
     /// Which positions share a scale. [TEN-7]
@@ -146,7 +142,7 @@ impl OwnDelta {
         match self.groups {
             0 => Ok(Groups::Tensor),
             1 => Ok(Groups::Row),
-            found => Err(Error::Unsupported { what: "scale grouping".into(), found: found.into(), known: 1 }),
+            found => Err(Error::unsupported("scale grouping", found, 1)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::manifest::{DeltaRow, OwnDelta, TensorRow};
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
@@ -144,11 +144,7 @@ impl Row<'_> {
     /// # Errors
     /// As [`Row::info`].
     pub fn dtype(&self) -> Result<Dtype> {
-        Dtype::from_code(self.dtype).ok_or_else(|| Error::Unsupported {
-            what: "dtype code".into(),
-            found: self.dtype.into(),
-            known: 22,
-        })
+        Dtype::known(self.dtype)
     }
 
     /// The row as one of its own.

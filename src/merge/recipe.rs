@@ -11,6 +11,7 @@ use crate::json::{Object, distinct, objects};
 use crate::method::stitch::OverlapRule;
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
+use crate::model::numbered::names;
 
 /// The newest version of the recipe's shape.
 const FORMAT: u32 = 2;
@@ -77,7 +78,7 @@ impl Recipe {
     /// Reads a recipe.
     ///
     /// # Errors
-    /// `Malformed` for what is no recipe, `Unsupported` for a newer one.
+    /// `Malformed` for what is no recipe, `Unsupported` for a newer version, `UnsupportedName` for a newer overlap rule.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let bad = |detail: String| Error::malformed("REC-1", "recipe", detail);
         let Object(Version { stitch_recipe }) = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
@@ -89,7 +90,10 @@ impl Recipe {
         if stitch_recipe == 0 {
             return Err(bad("version 0 never existed".into()));
         }
-        recipe.overlap.parse::<OverlapRule>().map_err(|e| bad(e.to_string()))?;
+        if OverlapRule::from_name(&recipe.overlap).is_none() {
+            let (found, known) = (recipe.overlap, names(OverlapRule::ALL));
+            return Err(Error::UnsupportedName { what: "overlap rule".into(), found, known });
+        }
         let ids = recipe.packs.iter().map(|p| &p.id);
         for hex in ids.chain([&recipe.base, &recipe.result]) {
             if Digest::from_hex(hex).is_none() {

@@ -52,7 +52,7 @@ mod tests {
     fn shares_are_together_what_the_packs_make() {
         let cases: [&[f64]; 6] =
             [&[2.0], &[-1.5, 4.0], &[1.0, -1.0], &[-3.0, 1.0, -0.5], &[0.0, 2.0, 2.0], &[-0.5, 0.0]];
-        for rule in OverlapRule::all() {
+        for rule in OverlapRule::ALL.iter().copied() {
             for deltas in cases {
                 let weights: Vec<f32> = deltas.iter().enumerate().map(|(i, _)| 1.0 + i as f32).collect();
                 let f = combine::<f64>(rule, &mut deltas.to_vec(), &mut weights.clone());
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_share_is_the_slope_by_the_logarithm_of_a_gain() {
         let (deltas, weights) = ([-3.0, 1.0, -0.5], [1.0, 2.0, 3.0]);
-        for rule in OverlapRule::all() {
+        for rule in OverlapRule::ALL.iter().copied() {
             let mut found = deltas;
             shares(rule, &mut found, &weights);
             for (i, share) in found.iter().enumerate() {

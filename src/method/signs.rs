@@ -324,7 +324,7 @@ mod tests {
         let parts = 1 + random.below(parts);
         let is_listed = parts <= MOST_LISTED as u64 && random.below(2) == 0;
         let all: Vec<_> = (0..parts).map(|_| part(units, is_listed, random)).collect();
-        let rules: Vec<OverlapRule> = OverlapRule::all().collect();
+        let rules: Vec<OverlapRule> = OverlapRule::ALL.to_vec();
         let rule = rules[random.below(rules.len() as u64) as usize];
         let lambda = [1.0, 0.7, -2.5, 0.0][random.below(4) as usize];
         let huge = random.below(4) == 0;

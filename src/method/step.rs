@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn steps_lead_back() {
-        for d in Dtype::all() {
+        for d in Dtype::ALL.iter().copied() {
             for (a, b) in [(0u64, 1u64), (0x80, 0x7f), (u64::MAX, 0), (1 << 63, u64::MAX >> 1), (0x3f80, 0xbf81)] {
                 let (a, b) = (a & width_mask(d), b & width_mask(d));
                 assert_eq!(apply_step(d, a, step(d, a, b)), b, "{d}");

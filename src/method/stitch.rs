@@ -1,68 +1,39 @@
 //! Adding deltas onto the base, where packs overlap by a rule: spec/numbers.md, "Stitching".
 
-use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::method::float::{Element, Real, load_unit, store_unit};
+use crate::model::numbered::{chosen, named};
 
-/// What happens where several packs keep the same position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum OverlapRule {
-    /// The mean of the deltas (Localize-and-Stitch).
-    #[default]
-    Average,
-    /// The sum of the deltas over the sum of the weights.
-    WeightedAverage,
-    /// The sum (task arithmetic).
-    Sum,
-    /// The sign of the sum, then the mean of the deltas of that sign (TIES).
-    Elect,
-    /// The delta of largest magnitude (MagMax).
-    Max,
-    /// The delta of the pack named first.
-    Priority,
-    /// An overlap is an error.
-    Refuse,
-}
-
-const RULES: [(OverlapRule, &str); 7] = [
-    (OverlapRule::Average, "average"),
-    (OverlapRule::WeightedAverage, "weighted-average"),
-    (OverlapRule::Sum, "sum"),
-    (OverlapRule::Elect, "elect"),
-    (OverlapRule::Max, "max"),
-    (OverlapRule::Priority, "priority"),
-    (OverlapRule::Refuse, "refuse"),
-];
-
-impl OverlapRule {
-    /// Every rule.
-    pub fn all() -> impl Iterator<Item = OverlapRule> {
-        RULES.iter().map(|row| row.0)
-    }
-
-    /// The name on the command line and in a recipe.
-    pub fn name(self) -> &'static str {
-        RULES.iter().find(|row| row.0 == self).map_or("?", |row| row.1)
-    }
-}
-
-impl fmt::Display for OverlapRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// What happens where several packs keep the same position.
+    #[derive(Default)]
+    #[non_exhaustive]
+    pub enum OverlapRule, "overlap rule" {
+        /// The mean of the deltas (Localize-and-Stitch).
+        #[default]
+        Average => "average",
+        /// The sum of the deltas over the sum of the weights.
+        WeightedAverage => "weighted-average",
+        /// The sum (task arithmetic).
+        Sum => "sum",
+        /// The sign of the sum, then the mean of the deltas of that sign (TIES).
+        Elect => "elect",
+        /// The delta of largest magnitude (MagMax).
+        Max => "max",
+        /// The delta of the pack named first.
+        Priority => "priority",
+        /// An overlap is an error.
+        Refuse => "refuse",
     }
 }
 
 impl FromStr for OverlapRule {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self> {
-        RULES.iter().find(|row| row.1 == text).map(|row| row.0).ok_or_else(|| {
-            let names: Vec<_> = RULES.iter().map(|row| row.1).collect();
-            Error::InvalidInput(format!("overlap rule \"{text}\" is not known; use one of {}", names.join(", ")))
-        })
+    fn from_str(name: &str) -> Result<Self> {
+        chosen("overlap rule", name, OverlapRule::ALL)
     }
 }
 
@@ -162,7 +133,9 @@ pub(super) fn alone<R: Real>(rule: OverlapRule, delta: R, weight: f32) -> R {
     match rule {
         OverlapRule::WeightedAverage => weigh(delta, &mut [weight]),
         OverlapRule::Elect => elect(&[delta], delta),
-        _ => delta,
+        OverlapRule::Average | OverlapRule::Sum | OverlapRule::Max | OverlapRule::Priority | OverlapRule::Refuse => {
+            delta
+        }
     }
 }
 

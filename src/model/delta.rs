@@ -1,90 +1,52 @@
 //! The kinds of delta, and one block of one, decoded.
 
-use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::model::numbered::{chosen, numbered};
 
-/// How kept values are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ValueKind {
-    /// The signed distance in bits ([`crate::method::step`]): applying it alone gives the fine-tuned bits.
-    Step,
-    /// The delta as f32.
-    F32,
-    /// The delta rounded to f16.
-    F16,
-    /// The delta rounded to bf16.
-    Bf16,
-    /// A code from −127 to 127 times a scale.
-    Int8,
-    /// A code from −7 to 7 times a scale.
-    Int4,
-    /// A sign times a scale.
-    Sign,
-    /// One of 16 levels.
-    Codebook,
+numbered! {
+    /// How kept values are stored. [VAL-1]
+    #[non_exhaustive]
+    pub enum ValueKind, "value kind" {
+        /// The signed distance in bits ([`crate::method::step`]): applying it alone gives the fine-tuned bits.
+        Step = 1 => "step",
+        /// The delta as f32.
+        F32 = 2 => "f32",
+        /// The delta rounded to f16.
+        F16 = 3 => "f16",
+        /// The delta rounded to bf16.
+        Bf16 = 4 => "bf16",
+        /// A code from −127 to 127 times a scale.
+        Int8 = 5 => "int8",
+        /// A code from −7 to 7 times a scale.
+        Int4 = 6 => "int4",
+        /// A sign times a scale.
+        Sign = 7 => "sign",
+        /// One of 16 levels.
+        Codebook = 8 => "codebook",
+    }
 }
-
-/// Every kind with its code in a pack and its name on the command line. [VAL-1]
-const KINDS: [(ValueKind, u8, &str); 8] = [
-    (ValueKind::Step, 1, "step"),
-    (ValueKind::F32, 2, "f32"),
-    (ValueKind::F16, 3, "f16"),
-    (ValueKind::Bf16, 4, "bf16"),
-    (ValueKind::Int8, 5, "int8"),
-    (ValueKind::Int4, 6, "int4"),
-    (ValueKind::Sign, 7, "sign"),
-    (ValueKind::Codebook, 8, "codebook"),
-];
 
 /// Levels of a codebook.
 pub const LEVELS: usize = 16;
 
 impl ValueKind {
-    /// The code of the kind in a pack.
-    pub fn code(self) -> u8 {
-        KINDS.iter().find(|row| row.0 == self).map_or(0, |row| row.1)
-    }
-
-    /// The kind with this code in a pack.
-    pub fn from_code(code: u8) -> Option<Self> {
-        KINDS.iter().find(|row| row.1 == code).map(|row| row.0)
-    }
-
-    /// The largest code of a kind that this build knows.
-    pub fn newest() -> u8 {
-        KINDS.len() as u8
-    }
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        KINDS.iter().find(|row| row.0 == self).map_or("?", |row| row.2)
-    }
-
     /// Whether codes are multiplied by a scale.
     pub fn has_scale(self) -> bool {
-        matches!(self, ValueKind::Int8 | ValueKind::Int4 | ValueKind::Sign)
-    }
-}
-
-impl fmt::Display for ValueKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        match self {
+            ValueKind::Int8 | ValueKind::Int4 | ValueKind::Sign => true,
+            ValueKind::Step | ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16 | ValueKind::Codebook => false,
+        }
     }
 }
 
 impl FromStr for ValueKind {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self> {
-        let found = KINDS.iter().find(|row| row.2 == text && row.0 != ValueKind::Step);
-        found.map(|row| row.0).ok_or_else(|| {
-            Error::InvalidInput(format!(
-                "value kind \"{text}\" is not known; use f32, f16, bf16, int8, int4, sign or codebook"
-            ))
-        })
+    fn from_str(name: &str) -> Result<Self> {
+        let lossy: Vec<_> = ValueKind::ALL.iter().copied().filter(|kind| *kind != ValueKind::Step).collect();
+        chosen("value kind", name, &lossy)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod dtype;
 pub(crate) mod filename;
 pub mod identity;
 pub mod mask;
+pub(crate) mod numbered;
 pub(crate) mod pieces;
 pub mod source;
 pub mod tensor;

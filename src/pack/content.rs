@@ -34,7 +34,7 @@ impl DeltaContent {
             ValueKind::Step => info.dtype.unit_bytes(),
             ValueKind::F32 => 4,
             ValueKind::F16 | ValueKind::Bf16 => 2,
-            _ => 1,
+            ValueKind::Int8 | ValueKind::Int4 | ValueKind::Sign | ValueKind::Codebook => 1,
         };
         DeltaContent { digester, width }
     }

@@ -28,7 +28,7 @@ pub const KINDS: [ValueKind; 7] = [
 pub const NAMES: [&str; 10] = ["a", "a.b", "a-b", "B", "ä", "a/../x", "lm_head.weight", "z", "Z9", "a.b.c"];
 
 pub fn rules() -> Vec<OverlapRule> {
-    OverlapRule::all().collect()
+    OverlapRule::ALL.to_vec()
 }
 
 /// A shape of about `n` elements that the dtype allows.
@@ -51,7 +51,7 @@ pub fn shape(dtype: Dtype, n: u64, random: &mut Random) -> Vec<u64> {
 
 /// A base with tensors of several dtypes and, now and then, tied ones.
 pub fn random_base(tensors: usize, only_floats: bool, fill: Fill, random: &mut Random) -> Model {
-    let all: Vec<Dtype> = Dtype::all().collect();
+    let all: Vec<Dtype> = Dtype::ALL.to_vec();
     let mut names = NAMES.to_vec();
     let mut model = Model::default();
     for _ in 0..tensors {

@@ -328,6 +328,23 @@ fn a_recipe_says_which_pack_it_found_in_another_ones_place() {
 }
 
 #[test]
+fn a_recipe_with_an_overlap_rule_of_a_newer_version_needs_that() {
+    let lab = small_lab();
+    lab.run("lock base.safetensors p.stitch").ok();
+    let recipe = String::from_utf8(lab.read("stitch.json")).unwrap();
+    let newer = recipe.replace("\"average\"", "\"geometric\\u001b[31m\"");
+    assert_ne!(newer, recipe);
+    lab.write("stitch.json", newer);
+    lab.run("apply base.safetensors --recipe stitch.json -o no.safetensors").fails_with(
+        8,
+        &[
+            "stitch.json: overlap rule \"geometric\\u{1b}[31m\" needs a newer stitchpack",
+            "average, weighted-average, sum",
+        ],
+    );
+}
+
+#[test]
 fn a_folded_merge_says_that_it_is_one() {
     let lab = small_lab();
     lab.run("fold base.safetensors p.stitch q.stitch@0.5 -o merge.stitch").ok();

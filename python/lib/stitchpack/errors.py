@@ -5,7 +5,7 @@ Match on classes and attributes; the words of messages may change between releas
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple, Type
+from typing import Any, Dict, List, Optional, Tuple, Type, Union
 
 __all__ = [
     "StitchpackError",
@@ -82,8 +82,10 @@ class Unsupported(StitchpackError):
 
     exit_code = 8
     what: str
-    found: int
-    known: int
+    found: Union[int, str]
+    """The number, or the name, that the file asks for."""
+    known: Union[int, str]
+    """The newest number, or the names, that this version knows."""
 
 
 class IntegrityError(StitchpackError):

@@ -86,7 +86,7 @@ impl Case {
     /// A case of at most about `most` units; `most` at least 64.
     pub fn new(most: u64, random: &mut Random) -> Self {
         let seed = random.0;
-        let dtypes: Vec<Dtype> = Dtype::all().collect();
+        let dtypes: Vec<Dtype> = Dtype::ALL.to_vec();
         let dtype = random.pick(&dtypes);
         let kind = if dtype.is_float() { random.pick(&KINDS) } else { ValueKind::Step };
         let info = info(dtype, most, random);
