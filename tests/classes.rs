@@ -92,7 +92,10 @@ fn codecs(pack: &BoundPack) -> BTreeMap<String, (BTreeSet<(u8, u8)>, bool)> {
     let of = |delta: stitchpack::pack::bound::TensorDelta| {
         let blocks = delta.blocks().unwrap();
         let rows = (0..blocks.len()).filter_map(|i| blocks.row(i)).filter(|row| row.kept > 0);
-        (delta.name().to_string(), (rows.map(|r| (r.mask_codec, r.value_codec)).collect(), blocks.needs_base()))
+        (
+            delta.name().to_string(),
+            (rows.map(|r| (r.mask_codec.code(), r.value_codec.code())).collect(), blocks.needs_base()),
+        )
     };
     pack.deltas().map(of).collect()
 }

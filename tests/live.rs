@@ -202,7 +202,7 @@ proptest! {
                 tuned.tensors[0].bytes[block..end].copy_from_slice(bytes);
             }
             let lossy = HowLossy {
-                density, chooser: Chooser::Magnitude, by_tensor: false, kind: KINDS[(kind + i) % 7], by_row: false,
+                density, chooser: Chooser::Magnitude, by_tensor: false, kind: KINDS[(kind + i) % KINDS.len()], by_row: false,
                 rescale: NaiveRescale::None,
             };
             let how = if i == 2 { How::Exact } else { How::Lossy(lossy) };

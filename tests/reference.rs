@@ -95,7 +95,7 @@ proptest! {
         let mut made = Vec::new();
         for i in 0..2 {
             let tuned = Model::new(base.tensors.iter().map(|t| tuned_tensor(t, Change::Some, &mut random)).collect());
-            let kind = KINDS[(kind + i) % 7];
+            let kind = KINDS[(kind + i) % KINDS.len()];
             let by_row = matches!(kind, ValueKind::Int8 | ValueKind::Int4 | ValueKind::Sign);
             let lossy = HowLossy {
                 density: (1, 20), chooser: Chooser::Magnitude, by_tensor: i == 1, kind, by_row, rescale: NaiveRescale::Energy,
@@ -112,6 +112,13 @@ proptest! {
 }
 
 // ---- One fact each ----
+
+/// The judge has its own list of the dtypes that lossy deltas are for.
+#[test]
+fn the_floats_are_those_of_the_judge() {
+    let floats = Dtype::ALL.iter().copied().filter(|dtype| dtype.is_float());
+    assert_eq!(floats.collect::<Vec<_>>(), FLOATS);
+}
 
 /// All dtypes at once, with scalars, empty tensors, odd sizes and data that is aligned to nothing.
 fn every_dtype(seed: u64, fill: Fill) -> Model {

@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use stitchpack::checkpoint::ModelSource;
 use stitchpack::model::source::TensorSource;
+use stitchpack::model::tensor::RUN;
 use stitchpack::{Error, Result, adapter};
 
 use crate::base::Base;
 use crate::buffer::Buffer;
 use crate::call::Call;
 use crate::memory::{Memory, Pages};
-
-/// Units that are computed at a time.
-const RUN: u64 = 1 << 18;
 
 /// A model on disk, or the folder of an adapter.
 #[derive(FromPyObject)]

@@ -5,13 +5,9 @@ use std::borrow::Cow;
 use crate::codec::compress;
 use crate::codec::positions::bitmap::words_of;
 use crate::error::{Error, Result};
+use crate::model::codec::ValueCodec;
 use crate::model::delta::ValueKind;
 use crate::model::dtype::Dtype;
-
-/// Packed codes as they are.
-pub(crate) const STORED: u8 = 0;
-/// Packed codes in a zstd frame.
-pub(crate) const ZSTD: u8 = 1;
 
 /// How many bits a code of this kind takes when packed.
 fn width(kind: ValueKind, dtype: Dtype) -> u32 {
@@ -31,18 +27,18 @@ pub(crate) fn packed_len(kind: ValueKind, dtype: Dtype, n: u32) -> u64 {
 }
 
 /// The smaller of both forms: the codec and its bytes.
-pub(crate) fn encode(kind: ValueKind, dtype: Dtype, codes: &[u64]) -> (u8, Vec<u8>) {
+pub(crate) fn encode(kind: ValueKind, dtype: Dtype, codes: &[u64]) -> (ValueCodec, Vec<u8>) {
     let packed = pack(kind, dtype, codes);
     match compress::smaller(&packed) {
-        Some(frame) => (ZSTD, frame),
-        None => (STORED, packed),
+        Some(frame) => (ValueCodec::Zstd, frame),
+        None => (ValueCodec::Stored, packed),
     }
 }
 
 /// Reads exactly `n` codes from all of `stored`, each in the range of its kind. `zero_steps` allows a step of 0, which only a
 /// carried tensor has. [VAL-2]
 pub(crate) fn decode(
-    codec: u8,
+    codec: ValueCodec,
     stored: &[u8],
     kind: ValueKind,
     dtype: Dtype,
@@ -56,7 +52,7 @@ pub(crate) fn decode(
 }
 
 /// Reads exactly `n` signs from all of `stored`, as one bit each in words.
-pub(crate) fn decode_signs(codec: u8, stored: &[u8], n: u32, out: &mut Vec<u64>) -> Result<()> {
+pub(crate) fn decode_signs(codec: ValueCodec, stored: &[u8], n: u32, out: &mut Vec<u64>) -> Result<()> {
     out.clear();
     let packed = packed_of(codec, stored, packed_len(ValueKind::Sign, Dtype::BF16, n))?;
     out.extend(words_of(&packed));
@@ -68,16 +64,18 @@ pub(crate) fn decode_signs(codec: u8, stored: &[u8], n: u32, out: &mut Vec<u64>)
 }
 
 /// The packed codes behind an optional zstd frame, `len` bytes of them.
-fn packed_of(codec: u8, stored: &[u8], len: u64) -> Result<Cow<'_, [u8]>> {
+fn packed_of(codec: ValueCodec, stored: &[u8], len: u64) -> Result<Cow<'_, [u8]>> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     match codec {
-        STORED if stored.len() == len => Ok(Cow::Borrowed(stored)),
-        STORED => {
+        ValueCodec::Stored if stored.len() == len => Ok(Cow::Borrowed(stored)),
+        ValueCodec::Stored => {
             let detail = format!("have {} bytes, must have {len}", stored.len());
             Err(Error::malformed("VAL-2", "codes", detail))
         }
-        ZSTD => Ok(Cow::Owned(compress::expand(stored, len)?)),
-        _ => Err(Error::Unsupported { what: "value codec".into(), found: codec.into(), known: ZSTD.into() }),
+        ValueCodec::Zstd => Ok(Cow::Owned(compress::expand(stored, len)?)),
+        ValueCodec::Classes | ValueCodec::AllUnits => {
+            Err(Error::Internal(format!("codes of codec {codec} without the coder of their tensor")))
+        }
     }
 }
 
@@ -240,10 +238,10 @@ mod tests {
         ];
         for (kind, bytes) in refused {
             let mut out = Vec::new();
-            assert!(decode(STORED, &bytes, kind, Dtype::F32, 1, false, &mut out).is_err(), "{kind}");
+            assert!(decode(ValueCodec::Stored, &bytes, kind, Dtype::F32, 1, false, &mut out).is_err(), "{kind}");
         }
         let mut out = Vec::new();
-        assert!(decode(STORED, &[0], ValueKind::Step, Dtype::U8, 1, false, &mut out).is_err());
-        assert!(decode(STORED, &[0], ValueKind::Step, Dtype::U8, 1, true, &mut out).is_ok());
+        assert!(decode(ValueCodec::Stored, &[0], ValueKind::Step, Dtype::U8, 1, false, &mut out).is_err());
+        assert!(decode(ValueCodec::Stored, &[0], ValueKind::Step, Dtype::U8, 1, true, &mut out).is_ok());
     }
 }

@@ -6,7 +6,8 @@
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
     clippy::panic,
-    clippy::expect_used
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm
 )]
 
 pub(crate) mod block;

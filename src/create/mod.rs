@@ -26,6 +26,7 @@ use crate::format::header::Header;
 use crate::format::manifest::{Manifest, Origin};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
+use crate::model::origin::{LocalizerName, RescaleName};
 use crate::pack::writer::PackWriter;
 
 pub use crate::method::learn::gradient::{Batch, Gradient, Parameter};
@@ -192,25 +193,25 @@ fn write<W: std::io::Write + std::io::Seek>(
 
 fn origin(pairs: &Pairs, localized: &Localized, options: &CreateOptions) -> Origin {
     let (localizer, scope, density, rescale) = match &options.method {
-        _ if options.folded => ("folded", "", (0, 0), "none"),
-        Method::Exact | Method::Sized(_) => ("exact", "", (0, 0), "none"),
+        _ if options.folded => (LocalizerName::Folded, "", (0, 0), RescaleName::None),
+        Method::Exact | Method::Sized(_) => (LocalizerName::Exact, "", (0, 0), RescaleName::None),
         Method::Lossy(l) => {
             let (localizer, density) = match &l.localizer {
-                Localizer::Magnitude => ("magnitude", l.density.fraction()),
-                Localizer::Scores(_) => ("scores", l.density.fraction()),
-                Localizer::Mask(_) => ("mask", (0, 0)),
-                Localizer::Learned(_) => ("learned", l.density.fraction()),
+                Localizer::Magnitude => (LocalizerName::Magnitude, l.density.fraction()),
+                Localizer::Scores(_) => (LocalizerName::Scores, l.density.fraction()),
+                Localizer::Mask(_) => (LocalizerName::Mask, (0, 0)),
+                Localizer::Learned(_) => (LocalizerName::Learned, l.density.fraction()),
             };
-            let scope = if localizer == "mask" { "" } else { l.scope.name() };
+            let scope = if localizer == LocalizerName::Mask { "" } else { l.scope.name() };
             (localizer, scope, density, l.rescale().name())
         }
     };
     Origin {
-        localizer: localizer.into(),
+        localizer: localizer.name().into(),
         scope: scope.into(),
         density,
         candidates: pairs.candidates(),
-        rescale: rescale.into(),
+        rescale: rescale.name().into(),
         energy: localized.energy(),
         include: options.include.clone(),
         exclude: options.exclude.clone(),

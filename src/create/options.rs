@@ -12,11 +12,9 @@ use crate::create::learned::Learned;
 use crate::error::{Error, Result};
 use crate::method::density::Density;
 use crate::model::delta::{Groups, ValueKind};
+use crate::model::origin::RescaleName;
+pub(crate) use crate::model::tensor::BLOCK_LOG2;
 use crate::parallel::Workers;
-
-/// log2 of the units in a block: half a megabyte of bf16, so that a block fits a core's cache and still gives its codecs
-/// enough to learn from.
-pub(crate) const BLOCK_LOG2: u8 = 18;
 
 /// How [`create`](crate::create()) makes a pack.
 #[derive(Debug, Clone)]
@@ -238,15 +236,15 @@ pub enum Rescale {
 }
 
 impl Rescale {
-    /// The name in a manifest.
-    pub fn name(self) -> &'static str {
+    /// Its name in a manifest.
+    pub fn name(self) -> RescaleName {
         match self {
-            Rescale::None => "none",
-            Rescale::Energy => "energy",
-            Rescale::L1 => "l1",
-            Rescale::Balanced => "balanced",
-            Rescale::Factor(_) => "factor",
-            Rescale::Learned => "learned",
+            Rescale::None => RescaleName::None,
+            Rescale::Energy => RescaleName::Energy,
+            Rescale::L1 => RescaleName::L1,
+            Rescale::Balanced => RescaleName::Balanced,
+            Rescale::Factor(_) => RescaleName::Factor,
+            Rescale::Learned => RescaleName::Learned,
         }
     }
 

@@ -61,7 +61,7 @@ pub struct FileRow {
 /// How a pack was made.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Origin {
-    /// `exact`, `magnitude`, `scores` or `mask`.
+    /// The name of a [`LocalizerName`](crate::model::origin::LocalizerName).
     pub localizer: String,
     /// `global` or `tensor`; empty where there was nothing to choose.
     pub scope: String,
@@ -69,7 +69,7 @@ pub struct Origin {
     pub density: (u64, u64),
     /// n: elements that could have been kept.
     pub candidates: u64,
-    /// `none`, `energy`, `l1` or `factor`.
+    /// The name of a [`RescaleName`](crate::model::origin::RescaleName).
     pub rescale: String,
     /// The share of the task vector's squared norm that the kept elements hold, before quantizing.
     pub energy: f64,

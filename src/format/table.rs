@@ -1,6 +1,7 @@
 //! What a reader needs to know of a tensor before its blocks: spec/format.md, "Table".
 
 use crate::error::{Error, Result};
+use crate::model::codec::{MaskCodec, ValueCodec};
 use crate::model::delta::{Groups, LEVELS, ValueKind};
 use crate::model::tensor::TensorInfo;
 
@@ -8,9 +9,9 @@ use crate::model::tensor::TensorInfo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BlockRow {
     /// Codec of the mask.
-    pub mask_codec: u8,
+    pub mask_codec: MaskCodec,
     /// Codec of the codes.
-    pub value_codec: u8,
+    pub value_codec: ValueCodec,
     /// Units kept.
     pub kept: u32,
     /// Bytes of the mask.
@@ -79,8 +80,8 @@ impl Table {
     /// Column after column: mask codecs, value codecs, kept, mask lengths, code lengths, scales, levels; then the coder.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend(self.blocks.iter().map(|b| b.mask_codec));
-        out.extend(self.blocks.iter().map(|b| b.value_codec));
+        out.extend(self.blocks.iter().map(|b| b.mask_codec.code()));
+        out.extend(self.blocks.iter().map(|b| b.value_codec.code()));
         out.extend(self.blocks.iter().flat_map(|b| b.kept.to_le_bytes()));
         out.extend(self.blocks.iter().flat_map(|b| b.mask_len.to_le_bytes()));
         out.extend(self.blocks.iter().flat_map(|b| b.values_len.to_le_bytes()));
@@ -107,70 +108,89 @@ impl Table {
         let kepts = column::<4>(&mut rest, n);
         let mask_lens = column::<4>(&mut rest, n);
         let values_lens = column::<4>(&mut rest, n);
-        let blocks = mask_codecs
-            .zip(value_codecs)
-            .zip(kepts)
-            .zip(mask_lens)
-            .zip(values_lens)
-            .map(|(((([mask_codec], [value_codec]), kept), mask_len), values_len)| BlockRow {
-                mask_codec,
-                value_codec,
-                kept: u32::from_le_bytes(kept),
-                mask_len: u32::from_le_bytes(mask_len),
-                values_len: u32::from_le_bytes(values_len),
-            })
-            .collect();
+        let codecs = mask_codecs.zip(value_codecs).map(|([mask], [values])| (mask, values));
+        let numbers = kepts.zip(mask_lens).zip(values_lens).map(|((kept, mask_len), values_len)| Numbers {
+            kept: u32::from_le_bytes(kept),
+            mask_len: u32::from_le_bytes(mask_len),
+            values_len: u32::from_le_bytes(values_len),
+        });
         let levels = if kind == ValueKind::Codebook { LEVELS as u64 } else { 0 };
         let floats = scale_count(info, kind, groups).saturating_add(levels);
         let floats = column::<4>(&mut rest, usize::try_from(floats).unwrap_or(usize::MAX));
         let floats: Vec<f32> = floats.map(f32::from_le_bytes).collect();
         let levels = if kind == ValueKind::Codebook { floats.as_slice().try_into().ok() } else { None };
         let scales = if levels.is_some() { Vec::new() } else { floats };
-        let table = Table { blocks, scales, levels, coder: rest.to_vec() };
-        table.check(info, block_log2, kept, payload_len)?;
-        Ok(table)
-    }
-
-    fn check(&self, info: &TensorInfo, block_log2: u8, kept: u64, payload_len: u64) -> Result<()> {
-        let bad = |rule, detail: String| Err(Error::malformed(rule, "table", detail));
-        let (mut kept_sum, mut payload_sum, mut left) = (0u64, 0u64, info.units());
-        for (i, block) in self.blocks.iter().enumerate() {
-            let len = left.min(1 << block_log2.min(63));
-            left = left.saturating_sub(len);
-            if u64::from(block.kept) > len || (block.kept == 0 && *block != BlockRow::default()) {
-                return bad("TAB-2", format!("block {i} keeps {} of {len} units", block.kept));
-            }
-            kept_sum = kept_sum.saturating_add(block.kept.into());
-            payload_sum = payload_sum.saturating_add(block.payload_len());
-        }
-        if kept_sum != kept || payload_sum != payload_len {
-            return bad(
-                "TAB-3",
-                format!(
-                    "blocks keep {kept_sum} units in {payload_sum} bytes, the manifest says {kept} in {payload_len}"
-                ),
-            );
-        }
-        // A sign bit on a scale would be a second encoding of the sign of every code.
-        if let Some(scale) = self.scales.iter().find(|s| !s.is_finite() || s.is_sign_negative()) {
-            return bad(
-                "TAB-4",
-                format!("a scale is {scale} (bits {:#010x}), must be finite and not below 0", scale.to_bits()),
-            );
-        }
-        if let Some(levels) = &self.levels {
-            let negative_zero = levels.iter().any(|l| *l == 0.0 && l.is_sign_negative());
-            let ascending = levels.iter().zip(levels.iter().skip(1)).all(|(a, b)| a <= b);
-            if negative_zero || !ascending || levels.iter().any(|l| !l.is_finite()) {
-                return bad("TAB-5", "levels must be finite, ascending, and not -0".into());
-            }
-        }
-        Ok(())
+        // What a newer reader would refuse as well is malformed, whatever codecs it is told in.
+        check_rows(codecs.clone().zip(numbers.clone()), info, block_log2, kept, payload_len)?;
+        check_floats(&scales, levels.as_ref())?;
+        let blocks = codecs.zip(numbers).map(|(codecs, numbers)| numbers.of_codecs(codecs)).collect::<Result<_>>()?;
+        Ok(Table { blocks, scales, levels, coder: rest.to_vec() })
     }
 }
 
+/// A row of a table without its codecs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Numbers {
+    kept: u32,
+    mask_len: u32,
+    values_len: u32,
+}
+
+impl Numbers {
+    /// The row with codecs. [MSK-1] [VAL-2]
+    fn of_codecs(self, (mask, values): (u8, u8)) -> Result<BlockRow> {
+        let Numbers { kept, mask_len, values_len } = self;
+        let (mask_codec, value_codec) = (MaskCodec::known(mask)?, ValueCodec::known(values)?);
+        Ok(BlockRow { mask_codec, value_codec, kept, mask_len, values_len })
+    }
+}
+
+fn check_rows(
+    rows: impl Iterator<Item = ((u8, u8), Numbers)>,
+    info: &TensorInfo,
+    block_log2: u8,
+    kept: u64,
+    payload_len: u64,
+) -> Result<()> {
+    let bad = |rule, detail: String| Err(Error::malformed(rule, "table", detail));
+    let (mut kept_sum, mut payload_sum, mut left) = (0u64, 0u64, info.units());
+    for (i, (codecs, row)) in rows.enumerate() {
+        let len = left.min(1 << block_log2.min(63));
+        left = left.saturating_sub(len);
+        let bytes = u64::from(row.mask_len).saturating_add(row.values_len.into());
+        if u64::from(row.kept) > len || (row.kept == 0 && (bytes > 0 || codecs != (0, 0))) {
+            return bad("TAB-2", format!("block {i} keeps {} of {len} units", row.kept));
+        }
+        kept_sum = kept_sum.saturating_add(row.kept.into());
+        payload_sum = payload_sum.saturating_add(bytes);
+    }
+    if kept_sum != kept || payload_sum != payload_len {
+        let detail =
+            format!("blocks keep {kept_sum} units in {payload_sum} bytes, the manifest says {kept} in {payload_len}");
+        return bad("TAB-3", detail);
+    }
+    Ok(())
+}
+
+fn check_floats(scales: &[f32], levels: Option<&[f32; LEVELS]>) -> Result<()> {
+    let bad = |rule, detail: String| Err(Error::malformed(rule, "table", detail));
+    // A sign bit on a scale would be a second encoding of the sign of every code.
+    if let Some(scale) = scales.iter().find(|s| !s.is_finite() || s.is_sign_negative()) {
+        let bits = scale.to_bits();
+        return bad("TAB-4", format!("a scale is {scale} (bits {bits:#010x}), must be finite and not below 0"));
+    }
+    if let Some(levels) = levels {
+        let negative_zero = levels.iter().any(|l| *l == 0.0 && l.is_sign_negative());
+        let ascending = levels.iter().zip(levels.iter().skip(1)).all(|(a, b)| a <= b);
+        if negative_zero || !ascending || levels.iter().any(|l| !l.is_finite()) {
+            return bad("TAB-5", "levels must be finite, ascending, and not -0".into());
+        }
+    }
+    Ok(())
+}
+
 /// Takes `n` fields of `N` bytes from the front.
-fn column<'a, const N: usize>(rest: &mut &'a [u8], n: usize) -> impl Iterator<Item = [u8; N]> + 'a {
+fn column<'a, const N: usize>(rest: &mut &'a [u8], n: usize) -> impl Iterator<Item = [u8; N]> + Clone + 'a {
     let (column, after) = rest.split_at_checked(n.saturating_mul(N)).unwrap_or((&[], &[]));
     *rest = after;
     column.as_chunks::<N>().0.iter().copied()

@@ -7,11 +7,8 @@ use crate::error::Result;
 use crate::live::staged::{Block, Staged};
 use crate::merge::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
 use crate::method::stitch::Met;
-use crate::model::tensor::TensorInfo;
+use crate::model::tensor::{RUN, TensorInfo};
 use crate::parallel::Workers;
-
-/// Units of a block.
-const BLOCK: u64 = 1 << 18;
 
 /// What one thread holds.
 #[derive(Default)]
@@ -51,14 +48,14 @@ pub(crate) fn compute<'a>(
 ) -> Result<(Staged<'a>, Option<Nonfinite<'a>>)> {
     let mut items = Vec::new();
     for (i, info) in touched.iter().enumerate() {
-        items.extend((0..info.units()).step_by(BLOCK as usize).map(|start| (i, *info, start)));
+        items.extend((0..info.units()).step_by(RUN as usize).map(|start| (i, *info, start)));
     }
     model.will_need(&touched.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
     let stitchers = Stitchers::new(model);
     let done = workers.for_each(items.len(), Worker::default, |worker, i| {
         let Some((tensor, info, start)) = items.get(i).copied() else { return Ok(()) };
         worker.block(model, &stitchers, tensor, info, start)?;
-        workers.progress().advance(BLOCK.min(info.units() - start) * info.dtype.unit_bytes() as u64);
+        workers.progress().advance(RUN.min(info.units() - start) * info.dtype.unit_bytes() as u64);
         Ok(())
     })?;
     base.check_unchanged()?;
@@ -77,7 +74,7 @@ impl Worker {
         info: &TensorInfo,
         start: u64,
     ) -> Result<()> {
-        let (len, width) = (BLOCK.min(info.units() - start), info.dtype.unit_bytes() as u64);
+        let (len, width) = (RUN.min(info.units() - start), info.dtype.unit_bytes() as u64);
         let reader = stitchers.get(&info.name)?;
         let stitcher = reader.stitcher();
         let mut met = Met::default();

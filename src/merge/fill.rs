@@ -8,9 +8,8 @@ use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Escaped, Result};
 use crate::merge::model::StitchedModel;
 use crate::merge::reader::Buffers;
-use crate::merge::reader::RUN;
 use crate::merge::stitchers::Stitchers;
-use crate::model::tensor::TensorInfo;
+use crate::model::tensor::{RUN, TensorInfo};
 use crate::parallel::Workers;
 
 /// Bytes of tensors that are made before they are asked for.

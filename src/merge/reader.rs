@@ -8,11 +8,8 @@ use crate::merge::model::{StitchedModel, nonfinite_refused};
 use crate::merge::tensor::{Scratch, TensorStitcher};
 use crate::method::stitch::Met;
 use crate::model::source::TensorSource;
-use crate::model::tensor::TensorInfo;
+use crate::model::tensor::{RUN, TensorInfo};
 use crate::parallel::Workers;
-
-/// Units of which a range is made at a time: what fits into a cache, and a block of most packs.
-pub(super) const RUN: u64 = 1 << 18;
 
 /// Runs from which on a range is shared by threads.
 const MANY: u64 = 8;

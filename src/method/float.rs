@@ -68,6 +68,8 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     fn decode(bits: u64) -> Self::Real;
     /// The nearest element, ties to even; what is too large becomes an infinity or NaN, and a NaN stays a NaN.
     fn encode(x: Self::Real) -> u64;
+    /// [`Element::encode`] of a number that may need f64; rounded once all the same.
+    fn nearest(x: f64) -> u64;
     /// Whether [`Element::add_in_lanes`] is there: it is faster than one element after another.
     const HAS_LANES: bool = false;
     /// Adds one of two finite numbers to the kept elements among 64, the second where the bit in `minus` is set; gives how many
@@ -81,40 +83,40 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
 /// Runs `$body` with `$E` bound to the [`Element`] of a float dtype, or `$other` where it is none.
 macro_rules! with_element {
     ($dtype:expr, $E:ident => $body:expr, $other:expr) => {
-        match $dtype {
-            $crate::model::dtype::Dtype::F64 => {
+        match $dtype.float() {
+            Some($crate::model::dtype::Float::F64) => {
                 type $E = $crate::method::float::F64;
                 $body
             }
-            $crate::model::dtype::Dtype::F32 => {
+            Some($crate::model::dtype::Float::F32) => {
                 type $E = $crate::method::float::F32;
                 $body
             }
-            $crate::model::dtype::Dtype::F16 => {
+            Some($crate::model::dtype::Float::F16) => {
                 type $E = $crate::method::float::F16;
                 $body
             }
-            $crate::model::dtype::Dtype::BF16 => {
+            Some($crate::model::dtype::Float::Bf16) => {
                 type $E = $crate::method::float::Bf16;
                 $body
             }
-            $crate::model::dtype::Dtype::F8_E4M3 => {
+            Some($crate::model::dtype::Float::E4m3) => {
                 type $E = $crate::method::float::E4m3;
                 $body
             }
-            $crate::model::dtype::Dtype::F8_E5M2 => {
+            Some($crate::model::dtype::Float::E5m2) => {
                 type $E = $crate::method::float::E5m2;
                 $body
             }
-            $crate::model::dtype::Dtype::F8_E4M3FNUZ => {
+            Some($crate::model::dtype::Float::E4m3Fnuz) => {
                 type $E = $crate::method::float::E4m3Fnuz;
                 $body
             }
-            $crate::model::dtype::Dtype::F8_E5M2FNUZ => {
+            Some($crate::model::dtype::Float::E5m2Fnuz) => {
                 type $E = $crate::method::float::E5m2Fnuz;
                 $body
             }
-            _ => $other,
+            None => $other,
         }
     };
 }
@@ -146,6 +148,9 @@ impl Element for F64 {
     fn encode(x: f64) -> u64 {
         x.to_bits()
     }
+    fn nearest(x: f64) -> u64 {
+        x.to_bits()
+    }
 }
 
 impl Element for F32 {
@@ -156,6 +161,9 @@ impl Element for F32 {
     }
     fn encode(x: f32) -> u64 {
         u64::from(x.to_bits())
+    }
+    fn nearest(x: f64) -> u64 {
+        u64::from((x as f32).to_bits())
     }
     const HAS_LANES: bool = true;
     #[inline(always)]
@@ -173,6 +181,9 @@ impl Element for F16 {
     fn encode(x: f32) -> u64 {
         u64::from(f16::from_f32(x).to_bits())
     }
+    fn nearest(x: f64) -> u64 {
+        L_F16.encode(x)
+    }
 }
 
 impl Element for Bf16 {
@@ -188,6 +199,9 @@ impl Element for Bf16 {
         }
         // No branch on what is rounded off, which is as good as random.
         u64::from((bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+    }
+    fn nearest(x: f64) -> u64 {
+        L_BF16.encode(x)
     }
     const HAS_LANES: bool = true;
     #[inline(always)]
@@ -286,6 +300,9 @@ macro_rules! small_float {
             fn encode(x: f32) -> u64 {
                 $layout.encode(f64::from(x))
             }
+            fn nearest(x: f64) -> u64 {
+                $layout.encode(x)
+            }
         }
     };
 }
@@ -295,23 +312,15 @@ small_float!(E4m3Fnuz, L_E4M3FNUZ);
 small_float!(E5m2Fnuz, L_E5M2FNUZ);
 
 /// The number of an element of any float dtype, exactly. NaN for a dtype that is no float.
+#[inline]
 pub(crate) fn decode_f64(dtype: Dtype, bits: u64) -> f64 {
     with_element!(dtype, E => E::decode(bits).to_f64(), f64::NAN)
 }
 
-/// The element of a float dtype nearest to a number, rounded once, ties to even.
+/// The element of a float dtype nearest to a number, rounded once, ties to even; 0 for a dtype that is no float.
+#[inline]
 pub(crate) fn encode_f64(dtype: Dtype, x: f64) -> u64 {
-    match dtype {
-        Dtype::F64 => x.to_bits(),
-        Dtype::F32 => u64::from((x as f32).to_bits()),
-        Dtype::F16 => L_F16.encode(x),
-        Dtype::BF16 => L_BF16.encode(x),
-        Dtype::F8_E4M3 => L_E4M3.encode(x),
-        Dtype::F8_E5M2 => L_E5M2.encode(x),
-        Dtype::F8_E4M3FNUZ => L_E4M3FNUZ.encode(x),
-        Dtype::F8_E5M2FNUZ => L_E5M2FNUZ.encode(x),
-        _ => 0,
-    }
+    with_element!(dtype, E => E::nearest(x), 0)
 }
 
 /// A little-endian unit of 1, 2, 4 or 8 bytes, zero-extended.

@@ -1,4 +1,5 @@
 //! The numbers: slices in, slices out. spec/numbers.md says each in full.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod density;
 pub(crate) mod float;

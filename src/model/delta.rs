@@ -7,6 +7,7 @@ use crate::model::numbered::{chosen, numbered};
 
 numbered! {
     /// How kept values are stored. [VAL-1]
+    #[derive(PartialOrd, Ord)]
     #[non_exhaustive]
     pub enum ValueKind, "value kind" {
         /// The signed distance in bits ([`crate::method::step`]): applying it alone gives the fine-tuned bits.
@@ -105,6 +106,11 @@ pub(crate) struct StepBlock {
 }
 
 impl StepBlock {
+    /// Whether so few units are kept that a list of them costs less than looking at every word of the mask.
+    pub fn is_listed(kept: u32, len: u32) -> bool {
+        u64::from(kept).saturating_mul(16) < u64::from(len)
+    }
+
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.mask.clear();

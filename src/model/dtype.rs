@@ -59,21 +59,44 @@ impl Dtype {
         if self == Dtype::C64 || self.bits() < 8 { 1 } else { self.bits() as usize / 8 }
     }
 
-    /// Whether elements are numbers that a lossy delta can be added to: the floats with a sign, from 8 to 64 bits.
-    /// Everything else is carried exactly or not at all. [DTY-3]
-    pub fn is_float(self) -> bool {
-        matches!(
-            self,
-            Dtype::F64
-                | Dtype::F32
-                | Dtype::F16
-                | Dtype::BF16
-                | Dtype::F8_E4M3
-                | Dtype::F8_E5M2
-                | Dtype::F8_E4M3FNUZ
-                | Dtype::F8_E5M2FNUZ
-        )
+    /// Which float it is, where elements are numbers that a lossy delta can be added to: the floats with a sign, from 8 to
+    /// 64 bits. Everything else is carried exactly or not at all. [DTY-3]
+    #[inline]
+    pub fn float(self) -> Option<Float> {
+        match self {
+            Dtype::F64 => Some(Float::F64),
+            Dtype::F32 => Some(Float::F32),
+            Dtype::F16 => Some(Float::F16),
+            Dtype::BF16 => Some(Float::Bf16),
+            Dtype::F8_E4M3 => Some(Float::E4m3),
+            Dtype::F8_E5M2 => Some(Float::E5m2),
+            Dtype::F8_E4M3FNUZ => Some(Float::E4m3Fnuz),
+            Dtype::F8_E5M2FNUZ => Some(Float::E5m2Fnuz),
+            Dtype::F8_E8M0 | Dtype::F6_E2M3 | Dtype::F6_E3M2 | Dtype::F4 | Dtype::BOOL | Dtype::C64 => None,
+            Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16 => None,
+            Dtype::U32 | Dtype::I32 | Dtype::U64 | Dtype::I64 => None,
+        }
     }
+
+    /// Whether [`Dtype::float`] is one. [DTY-3]
+    pub fn is_float(self) -> bool {
+        self.float().is_some()
+    }
+}
+
+/// The dtypes that lossy deltas are for, each an `Element` of `method/float.rs`. [DTY-3]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+#[non_exhaustive]
+pub enum Float {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    E4m3,
+    E5m2,
+    E4m3Fnuz,
+    E5m2Fnuz,
 }
 
 #[cfg(test)]

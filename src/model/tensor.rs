@@ -4,6 +4,13 @@ use crate::error::{Error, Result, is_unprintable};
 use crate::limits::Limits;
 use crate::model::dtype::Dtype;
 
+/// log2 of the units in a block as packs are written: half a megabyte of bf16, so that a block fits a core's cache and still
+/// gives its codecs enough to learn from. Readers take others. [MAN-4]
+pub const BLOCK_LOG2: u8 = 18;
+
+/// Units of a tensor that are computed at a time: a block of most packs, so that nothing is decoded twice.
+pub const RUN: u64 = 1 << BLOCK_LOG2;
+
 /// What a checkpoint or a pack says of one tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {

@@ -10,12 +10,10 @@ use crate::method::step;
 use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::dtype::Dtype;
 use crate::model::source::TensorSource;
+use crate::model::tensor::RUN;
 use crate::pack::VerifiedPack;
 use crate::pack::body::Own;
 use crate::pack::bound::DeltaBlocks;
-
-/// Units looked at together.
-const RUN: u64 = 1 << 18;
 
 /// What two packs share.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

@@ -14,7 +14,8 @@ use super::models::{Change, FLOATS, Fill, Model, Tensor, base_tensor, tuned_tens
 use super::naive::{self, Chooser, How, HowLossy, NaivePack, NaiveRescale, Named, Refused};
 use super::site::{Site, kept};
 
-pub const KINDS: [ValueKind; 7] = [
+/// Every kind but steps.
+pub const KINDS: [ValueKind; ValueKind::ALL.len() - 1] = [
     ValueKind::F32,
     ValueKind::F16,
     ValueKind::Bf16,

@@ -8,6 +8,7 @@ use stitchpack::merge::OpenOptions;
 use stitchpack::merge::recipe::Recipe;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::identity::BaseIdentity;
+use stitchpack::model::origin::LocalizerName;
 use stitchpack::{
     Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, Result, StitchedModel, UnprovenModel,
     VerifiedPack,
@@ -131,7 +132,7 @@ pub fn run_lock(args: LockArgs, global: &Global, say: &Say) -> Result<()> {
 fn warn_of_folded(packs: &Packs, say: &Say) {
     let folded: Vec<String> = packs
         .iter()
-        .filter(|(pack, weight)| *weight != 0.0 && pack.manifest().origin.localizer == "folded")
+        .filter(|(pack, weight)| *weight != 0.0 && pack.manifest().origin.localizer == LocalizerName::Folded.name())
         .map(|(pack, _)| pack.path().map_or("-".into(), |p| p.to_string_lossy().into_owned()))
         .collect();
     if packs.len() > 1 && !folded.is_empty() {

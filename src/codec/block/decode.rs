@@ -1,22 +1,21 @@
 //! A block, decoded: to a list, or to bits where that is what the next one takes.
 
 use crate::codec::block::scratch::{Scratch, with_scratch};
-use crate::codec::block::{
-    CLASSED_MASK, CLASSED_VALUES, Frame, SPREAD_MASK, SPREAD_VALUES, has_steps, is_by_class, spread,
-};
+use crate::codec::block::{Frame, has_steps, is_by_class, spread};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
 use crate::codec::{codes, positions};
 use crate::error::{Error, Result};
+use crate::model::codec::{MaskCodec, ValueCodec};
 use crate::model::delta::{BlockDelta, SignBlock, StepBlock, ValueKind, list_bits};
 use crate::words;
 
 /// How a block is stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored<'a> {
-    pub mask_codec: u8,
-    pub value_codec: u8,
+    pub mask_codec: MaskCodec,
+    pub value_codec: ValueCodec,
     pub kept: u32,
     pub mask: &'a [u8],
     pub values: &'a [u8],
@@ -50,8 +49,10 @@ pub(crate) fn decode(frame: &Frame, stored: &Stored, out: &mut BlockDelta) -> Re
     }
     let coder = check_codecs(frame, stored)?;
     with_scratch(|scratch| match coder {
-        Some(coder) if stored.mask_codec == SPREAD_MASK => spread::decode_list(frame, coder, stored, scratch, out),
-        Some(coder) if stored.value_codec == CLASSED_VALUES => decode_by_class(frame, coder, stored, scratch, out),
+        Some(coder) if stored.mask_codec == MaskCodec::InCodes => {
+            spread::decode_list(frame, coder, stored, scratch, out)
+        }
+        Some(coder) if stored.value_codec == ValueCodec::Classes => decode_by_class(frame, coder, stored, scratch, out),
         _ => {
             decode_positions(frame, coder, stored, scratch, &mut out.positions)?;
             decode_codes(frame, stored, &mut out.codes)
@@ -67,7 +68,7 @@ pub(crate) fn decode_signs(frame: &Frame, stored: &Stored, out: &mut SignBlock) 
         true => decode_positions(frame, coder, stored, scratch, &mut out.positions),
         false => decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask),
     })?;
-    if stored.value_codec == CLASSED_VALUES {
+    if stored.value_codec == ValueCodec::Classes {
         return Err(Error::malformed("CLS-6", "codes", "sign values are never coded by class"));
     }
     codes::decode_signs(stored.value_codec, stored.values, stored.kept, &mut out.signs)
@@ -81,12 +82,12 @@ pub(crate) fn decode_steps(frame: &Frame, stored: &Stored, out: &mut StepBlock) 
 
 fn decode_steps_with(frame: &Frame, stored: &Stored, scratch: &mut Scratch, out: &mut StepBlock) -> Result<()> {
     let coder = check_codecs(frame, stored)?;
-    if let Some(coder) = coder.filter(|_| stored.mask_codec == SPREAD_MASK) {
+    if let Some(coder) = coder.filter(|_| stored.mask_codec == MaskCodec::InCodes) {
         return spread::decode_steps(frame, coder, stored, scratch, out);
     }
     out.spread = false;
     decode_mask(frame, coder, stored, &mut scratch.mask, &mut out.mask)?;
-    let Some(coder) = coder.filter(|_| stored.value_codec == CLASSED_VALUES) else {
+    let Some(coder) = coder.filter(|_| stored.value_codec == ValueCodec::Classes) else {
         decode_codes(frame, stored, &mut scratch.codes)?;
         out.steps.clear();
         out.steps.extend(scratch.codes.iter().map(|code| low16(*code)));
@@ -129,7 +130,7 @@ fn decode_positions(
     out: &mut Vec<u32>,
 ) -> Result<()> {
     out.clear();
-    if coder.is_none() || stored.mask_codec != CLASSED_MASK {
+    if coder.is_none() || stored.mask_codec != MaskCodec::Classes {
         return positions::decode(stored.mask_codec, stored.mask, stored.kept, frame.len, out);
     }
     decode_mask(frame, coder, stored, &mut scratch.mask, &mut scratch.bits)?;
@@ -150,7 +151,7 @@ fn decode_mask(
     scratch: &mut mask::Decoded,
     out: &mut Vec<u64>,
 ) -> Result<()> {
-    let Some(coder) = coder.filter(|_| stored.mask_codec == CLASSED_MASK) else {
+    let Some(coder) = coder.filter(|_| stored.mask_codec == MaskCodec::Classes) else {
         let listed = &mut scratch.positions;
         return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, listed, out);
     };
@@ -163,7 +164,7 @@ fn decode_mask(
 
 /// Sees to it that the class of every unit is known, once the mask was read.
 fn fill_map(frame: &Frame, coder: &Coder, stored: &Stored, scratch: &mut mask::Decoded) -> Result<()> {
-    let by_class = stored.mask_codec == CLASSED_MASK;
+    let by_class = stored.mask_codec == MaskCodec::Classes;
     if !by_class && coder.model.rows.is_some() {
         let detail = "are coded by class, which here needs the levels of rows that a mask by class has";
         return Err(Error::malformed("CLS-6", "codes", detail));
@@ -175,22 +176,14 @@ fn fill_map(frame: &Frame, coder: &Coder, stored: &Stored, scratch: &mut mask::D
     Ok(())
 }
 
-/// The coder of a block that is coded by class, none for another; refuses codecs that this build does not know.
+/// The coder of a block that is coded by class, none for another.
 fn check_codecs<'a>(frame: &Frame<'a>, stored: &Stored) -> Result<Option<&'a Coder>> {
-    if stored.mask_codec > positions::RICE {
-        let found = stored.mask_codec.into();
-        return Err(Error::Unsupported { what: "mask codec".into(), found, known: positions::RICE.into() });
-    }
-    if stored.value_codec > SPREAD_VALUES {
-        let found = stored.value_codec.into();
-        return Err(Error::Unsupported { what: "value codec".into(), found, known: SPREAD_VALUES.into() });
-    }
     if !is_by_class(stored.mask_codec, stored.value_codec) {
         return Ok(None);
     }
     let missing = || Error::malformed("CLS-1", "block", "is coded by class, but its tensor has no coder");
     let coder = frame.coder.ok_or_else(missing)?;
-    let is_spread = [stored.mask_codec == SPREAD_MASK, stored.value_codec == SPREAD_VALUES];
+    let is_spread = [stored.mask_codec == MaskCodec::InCodes, stored.value_codec == ValueCodec::AllUnits];
     // A step of 0 cannot mean two things.
     if is_spread != [false; 2] && (is_spread != [true; 2] || frame.kind != ValueKind::Step || stored.zero_steps) {
         let detail = "has a mask in its codes, which takes steps of all units, of a tensor that the base has";

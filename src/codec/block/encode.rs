@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use crate::codec::block::scratch::{Scratch, with_scratch};
-use crate::codec::block::{CLASSED_MASK, CLASSED_VALUES, Effort, Frame, SPREAD_MASK, SPREAD_VALUES, spread};
+use crate::codec::block::{Effort, Frame, spread};
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
 use crate::codec::{codes, positions};
+use crate::model::codec::{MaskCodec, ValueCodec};
 use crate::model::delta::{BlockDelta, StepBlock, ValueKind, list_bits, set_bits};
 
 /// An encoded block.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    pub mask_codec: u8,
-    pub value_codec: u8,
+    pub mask_codec: MaskCodec,
+    pub value_codec: ValueCodec,
     pub mask: Vec<u8>,
     pub values: Vec<u8>,
 }
@@ -91,7 +92,7 @@ pub(crate) fn encode(frame: &Frame, found: Found, rows: &[i16], effort: Effort) 
 pub(crate) fn encode_spread(frame: &Frame, found: Found, rows: &[i16]) -> Option<Encoded> {
     let coder = frame.coder.filter(|coder| spread::is_meant(frame, coder, found))?;
     let (mask, values) = with_scratch(|scratch| spread::encode(frame, coder, found, rows, scratch))?;
-    Some(Encoded { mask_codec: SPREAD_MASK, value_codec: SPREAD_VALUES, mask, values })
+    Some(Encoded { mask_codec: MaskCodec::InCodes, value_codec: ValueCodec::AllUnits, mask, values })
 }
 
 /// Encodes a block to a mask and the codes of what is kept.
@@ -104,7 +105,7 @@ fn encode_apart(frame: &Frame, found: Found, rows: &[i16], effort: Effort) -> En
     // Where classes did well there is nothing in general to find for the others.
     let tries_all = effort == Effort::Small || mask.is_none() || is_suspicious;
     let plain_mask = if trivial {
-        Some((positions::ALL, Vec::new()))
+        Some((MaskCodec::All, Vec::new()))
     } else {
         (tries_all || effort == Effort::Fast).then(|| positions::encode(&list().positions, frame.len))
     };
@@ -112,11 +113,10 @@ fn encode_apart(frame: &Frame, found: Found, rows: &[i16], effort: Effort) -> En
     let has_mantissa = matches!(frame.kind, ValueKind::F32 | ValueKind::F16 | ValueKind::Bf16);
     let tries_codes = effort == Effort::Small || values.is_none() || (has_mantissa && effort != Effort::Fast);
     let plain_values = tries_codes.then(|| codes::encode(frame.kind, frame.info.dtype, &list().codes));
-    let of = |codec: u8| move |bytes: Vec<u8>| (codec, bytes);
-    let value = smaller(values.map(of(CLASSED_VALUES)), plain_values);
+    let value = smaller(values.map(|bytes| (ValueCodec::Classes, bytes)), plain_values);
     // Codes by class need the levels of the rows, which stand in the mask.
-    let bound = value.0 == CLASSED_VALUES && frame.coder.is_some_and(|c| c.model.rows.is_some());
-    let classed_mask = mask.map(of(CLASSED_MASK));
+    let bound = value.0 == ValueCodec::Classes && frame.coder.is_some_and(|c| c.model.rows.is_some());
+    let classed_mask = mask.map(|bytes| (MaskCodec::Classes, bytes));
     let mask = match plain_mask.filter(|_| !bound) {
         Some(plain) if effort == Effort::Fast && is_near(&plain, classed_mask.as_ref()) => plain,
         plain => smaller(classed_mask, plain),
@@ -126,8 +126,8 @@ fn encode_apart(frame: &Frame, found: Found, rows: &[i16], effort: Effort) -> En
 
 /// Whether a mask that is read several times as fast is nearly as small as one by class: a bitmap and Rice codes may cost 3 %
 /// for that, gaps 1.5.
-fn is_near(plain: &(u8, Vec<u8>), classed: Option<&(u8, Vec<u8>)>) -> bool {
-    let is_fastest = matches!(plain.0, positions::BITMAP | positions::BITMAP_ZSTD | positions::RICE);
+fn is_near(plain: &(MaskCodec, Vec<u8>), classed: Option<&(MaskCodec, Vec<u8>)>) -> bool {
+    let is_fastest = matches!(plain.0, MaskCodec::Bitmap | MaskCodec::BitmapZstd | MaskCodec::Rice);
     let thousandths = if is_fastest { 1030 } else { 1015 };
     let scaled = |bytes: &[u8], by: u64| (bytes.len() as u64).saturating_mul(by);
     classed.is_some_and(|classed| scaled(&plain.1, 1000) <= scaled(&classed.1, thousandths))
@@ -157,7 +157,7 @@ fn has_pattern(bits: &[u64], kept: usize, len: u32) -> bool {
     regular.saturating_mul(16) > n.saturating_mul(share)
 }
 
-fn smaller(a: Option<(u8, Vec<u8>)>, b: Option<(u8, Vec<u8>)>) -> (u8, Vec<u8>) {
+fn smaller<C: Default>(a: Option<(C, Vec<u8>)>, b: Option<(C, Vec<u8>)>) -> (C, Vec<u8>) {
     match (a, b) {
         (Some(a), Some(b)) => {
             if b.1.len() < a.1.len() {

@@ -7,21 +7,13 @@ mod spread;
 
 use crate::codec::classes::coder::Coder;
 use crate::codec::classes::map::Units;
-use crate::model::delta::ValueKind;
+use crate::model::codec::{MaskCodec, ValueCodec};
+use crate::model::delta::{StepBlock, ValueKind};
 use crate::model::tensor::TensorInfo;
 
 pub(crate) use decode::{Stored, decode, decode_signs, decode_steps};
 pub(crate) use encode::{Encoded, Found, encode};
 pub(crate) use spread::there_and_back;
-
-/// Positions coded by class, with the tensor's coder. [CLS-5]
-pub(crate) const CLASSED_MASK: u8 = 6;
-/// Codes coded by class. [CLS-6]
-pub(crate) const CLASSED_VALUES: u8 = 2;
-
-/// Positions that are those of the steps that are not 0, and the steps of all units. Neither goes without the other. [CLS-7]
-pub(crate) const SPREAD_MASK: u8 = 7;
-pub(crate) const SPREAD_VALUES: u8 = 3;
 
 /// Which units of which tensor a block holds, and what there is to code them with.
 #[derive(Debug, Clone, Copy)]
@@ -56,17 +48,17 @@ pub enum Effort {
 }
 
 /// Whether a block is coded by class.
-pub(crate) fn is_by_class(mask_codec: u8, value_codec: u8) -> bool {
-    matches!(mask_codec, CLASSED_MASK | SPREAD_MASK) || value_codec >= CLASSED_VALUES
+pub(crate) fn is_by_class(mask: MaskCodec, values: ValueCodec) -> bool {
+    mask.is_by_class() || values.is_by_class()
 }
 
 /// Whether a block cannot be decoded without the base's bytes.
-pub(crate) fn needs_base(mask_codec: u8, value_codec: u8, coder: Option<&Coder>) -> bool {
-    is_by_class(mask_codec, value_codec) && coder.is_some_and(|c| c.uses_base)
+pub(crate) fn needs_base(mask: MaskCodec, values: ValueCodec, coder: Option<&Coder>) -> bool {
+    is_by_class(mask, values) && coder.is_some_and(|c| c.uses_base)
 }
 
-/// Whether a block of steps is decoded to bits and narrow numbers: those of 16 bits, where enough are kept that looking at every
-/// word of the mask costs less than a list.
+/// Whether a block is decoded to bits and narrow numbers: one of steps of 16 bits, where they are not
+/// [few](StepBlock::is_listed).
 pub(crate) fn has_steps(kind: ValueKind, info: &TensorInfo, kept: u32, len: u32) -> bool {
-    kind == ValueKind::Step && info.dtype.unit_bytes() == 2 && u64::from(kept).saturating_mul(16) >= u64::from(len)
+    kind == ValueKind::Step && info.dtype.unit_bytes() == 2 && !StepBlock::is_listed(kept, len)
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::classes::coder::{Coder, DEAD, row_len};
 use crate::codec::classes::wide;
-use crate::model::dtype::Dtype;
+use crate::model::dtype::{Dtype, Float};
 use crate::model::tensor::TensorInfo;
 use crate::words::{WORD, members, pick};
 
@@ -64,15 +64,17 @@ fn exponent<const N: usize>((shift, mask, bias): (u32, i16, i16), bytes: &[u8; N
     (raw & mask).wrapping_sub(bias).clamp(0, 255)
 }
 
-/// Where the exponent is in a unit: bits below it, its mask, and what is taken off so that it fits a byte.
+/// Where the exponent is in a unit: bits below it, its mask, and what is taken off so that it fits a byte. What is no float
+/// has none.
 fn exponent_of(dtype: Dtype) -> (u32, i16, i16) {
-    match dtype {
-        Dtype::BF16 => (7, 0xff, 0),
-        Dtype::F16 => (10, 0x1f, 0),
-        Dtype::F32 => (23, 0xff, 0),
-        Dtype::F64 => (52, 0x7ff, 896),
-        Dtype::F8_E5M2 | Dtype::F8_E5M2FNUZ => (2, 0x1f, 0),
-        _ => (3, 0xf, 0),
+    match dtype.float() {
+        Some(Float::Bf16) => (7, 0xff, 0),
+        Some(Float::F16) => (10, 0x1f, 0),
+        Some(Float::F32) => (23, 0xff, 0),
+        Some(Float::F64) => (52, 0x7ff, 896),
+        Some(Float::E5m2 | Float::E5m2Fnuz) => (2, 0x1f, 0),
+        Some(Float::E4m3 | Float::E4m3Fnuz) => (3, 0xf, 0),
+        None => (0, 0, 0),
     }
 }
 

@@ -15,7 +15,9 @@ pub(crate) fn encode<const N: usize>(model: &Model, split: Split, classes: &[u8]
     match split {
         // Spelled out so that the compiler knows the width.
         Split::Step { bits: 32 } => write::<N>(&tables, Split::Step { bits: 32 }, classes, codes.iter().copied()),
-        other => write::<N>(&tables, other, classes, codes.iter().copied()),
+        other @ (Split::Step { .. } | Split::Float { .. } | Split::Small { .. }) => {
+            write::<N>(&tables, other, classes, codes.iter().copied())
+        }
     }
 }
 
@@ -66,7 +68,9 @@ pub(crate) fn decode<const N: usize>(
             read(&mut decoder, &tables, Split::Step { bits: 32 }, classes, |code| out.push(code))?;
         }
         STEP => read(&mut decoder, &tables, STEP, classes, |code| out.push(code))?,
-        other => read(&mut decoder, &tables, other, classes, |code| out.push(code))?,
+        other @ (Split::Step { .. } | Split::Float { .. } | Split::Small { .. }) => {
+            read(&mut decoder, &tables, other, classes, |code| out.push(code))?;
+        }
     }
     decoder.finish()
 }

@@ -9,91 +9,65 @@ use std::borrow::Cow;
 
 use crate::codec::compress;
 use crate::error::{Error, Result};
+use crate::model::codec::MaskCodec;
 use crate::model::delta::set_bits;
 
-/// No position is kept; no bytes.
-pub(crate) const EMPTY: u8 = 0;
-/// Every position is kept; no bytes.
-pub(crate) const ALL: u8 = 1;
-/// One bit a position.
-pub(crate) const BITMAP: u8 = 2;
-/// One or more bytes a kept position.
-pub(crate) const GAPS: u8 = 3;
-/// `BITMAP` in a zstd frame.
-pub(crate) const BITMAP_ZSTD: u8 = 4;
-/// `GAPS` in a zstd frame.
-pub(crate) const GAPS_ZSTD: u8 = 5;
-/// Gaps in Rice codes.
-pub(crate) const RICE: u8 = 8;
-
-/// The name of a mask codec, for reports.
-pub(crate) fn name(codec: u8) -> &'static str {
-    match codec {
-        EMPTY => "empty",
-        ALL => "all",
-        BITMAP => "bitmap",
-        GAPS => "gaps",
-        BITMAP_ZSTD => "bitmap+zstd",
-        GAPS_ZSTD => "gaps+zstd",
-        RICE => "Rice codes",
-        crate::codec::block::CLASSED_MASK => "classes",
-        crate::codec::block::SPREAD_MASK => "in the codes",
-        _ => "unknown",
-    }
-}
-
 /// The smallest encoding of strictly ascending positions below `len`: the codec and its bytes.
-pub(crate) fn encode(positions: &[u32], len: u32) -> (u8, Vec<u8>) {
+pub(crate) fn encode(positions: &[u32], len: u32) -> (MaskCodec, Vec<u8>) {
     if positions.is_empty() {
-        return (EMPTY, Vec::new());
+        return (MaskCodec::Empty, Vec::new());
     }
     if positions.len() == len as usize {
-        return (ALL, Vec::new());
+        return (MaskCodec::All, Vec::new());
     }
     let bitmap = bitmap::encode(positions, len);
     let gaps = gaps::encode(positions);
     let packed_bitmap = compress::smaller(&bitmap);
     let packed_gaps = compress::smaller(&gaps);
     let bids = [
-        Some((RICE, rice::encode(positions))),
-        Some((BITMAP, bitmap)),
-        Some((GAPS, gaps)),
-        packed_bitmap.map(|b| (BITMAP_ZSTD, b)),
-        packed_gaps.map(|b| (GAPS_ZSTD, b)),
+        Some((MaskCodec::Rice, rice::encode(positions))),
+        Some((MaskCodec::Bitmap, bitmap)),
+        Some((MaskCodec::Gaps, gaps)),
+        packed_bitmap.map(|b| (MaskCodec::BitmapZstd, b)),
+        packed_gaps.map(|b| (MaskCodec::GapsZstd, b)),
     ];
     // The first of equal size wins, so the choice is the same everywhere.
-    bids.into_iter().flatten().min_by_key(|(_, bytes)| bytes.len()).unwrap_or((EMPTY, Vec::new()))
+    bids.into_iter().flatten().min_by_key(|(_, bytes)| bytes.len()).unwrap_or((MaskCodec::Empty, Vec::new()))
 }
 
 /// Reads exactly `kept` strictly ascending positions below `len` from all of `stored`. [MSK-2]
-pub(crate) fn decode(codec: u8, stored: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> Result<()> {
+pub(crate) fn decode(codec: MaskCodec, stored: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> Result<()> {
     out.clear();
     check(codec, stored, kept, len)?;
     match codec {
-        EMPTY => Ok(()),
-        ALL => {
+        MaskCodec::Empty => Ok(()),
+        MaskCodec::All => {
             out.extend(0..len);
             Ok(())
         }
-        BITMAP | BITMAP_ZSTD => bitmap::decode(&bitmap_bytes(codec, stored, len)?, kept, len, out),
-        RICE => rice::decode(stored, kept, len, out),
-        _ => {
-            let bytes = unpacked(codec == GAPS_ZSTD, stored, |claimed| gaps::bounded_len(claimed, kept, len))?;
+        MaskCodec::Bitmap | MaskCodec::BitmapZstd => bitmap::decode(&bitmap_bytes(codec, stored, len)?, kept, len, out),
+        MaskCodec::Rice => rice::decode(stored, kept, len, out),
+        MaskCodec::Gaps | MaskCodec::GapsZstd => {
+            let bytes =
+                unpacked(codec == MaskCodec::GapsZstd, stored, |claimed| gaps::bounded_len(claimed, kept, len))?;
             gaps::decode(&bytes, kept, len, out)
+        }
+        MaskCodec::Classes | MaskCodec::InCodes => {
+            Err(Error::Internal(format!("a mask of codec {codec} without the coder of its tensor")))
         }
     }
 }
 
 /// [`decode`] to one bit a position, in whole words; `listed` is a buffer.
 pub(crate) fn decode_bits(
-    codec: u8,
+    codec: MaskCodec,
     stored: &[u8],
     kept: u32,
     len: u32,
     listed: &mut Vec<u32>,
     out: &mut Vec<u64>,
 ) -> Result<()> {
-    if matches!(codec, BITMAP | BITMAP_ZSTD) {
+    if matches!(codec, MaskCodec::Bitmap | MaskCodec::BitmapZstd) {
         check(codec, stored, kept, len)?;
         return bitmap::words(&bitmap_bytes(codec, stored, len)?, kept, len, out);
     }
@@ -102,35 +76,31 @@ pub(crate) fn decode_bits(
     Ok(())
 }
 
-fn bitmap_bytes(codec: u8, stored: &[u8], len: u32) -> Result<Cow<'_, [u8]>> {
-    unpacked(codec == BITMAP_ZSTD, stored, |_| Ok(len.div_ceil(8) as usize))
+fn bitmap_bytes(codec: MaskCodec, stored: &[u8], len: u32) -> Result<Cow<'_, [u8]>> {
+    unpacked(codec == MaskCodec::BitmapZstd, stored, |_| Ok(len.div_ceil(8) as usize))
 }
 
 /// What can be said of a mask before it is decoded.
-fn check(codec: u8, stored: &[u8], kept: u32, len: u32) -> Result<()> {
-    if codec > GAPS_ZSTD && codec != RICE {
-        return Err(Error::Unsupported { what: "mask codec".into(), found: codec.into(), known: RICE.into() });
-    }
+fn check(codec: MaskCodec, stored: &[u8], kept: u32, len: u32) -> Result<()> {
     if kept > len {
         return Err(Error::malformed("MSK-2", "mask", format!("keeps {kept} of {len} positions")));
     }
     let trivial = if kept == 0 {
-        Some(EMPTY)
+        Some(MaskCodec::Empty)
     } else if kept == len {
-        Some(ALL)
+        Some(MaskCodec::All)
     } else {
         None
     };
-    if trivial.is_some_and(|t| t != codec) || (trivial.is_none() && matches!(codec, EMPTY | ALL)) {
-        let detail = format!("codec {codec} ({}) does not go with {kept} of {len} kept", name(codec));
+    if trivial.is_some_and(|t| t != codec) || (trivial.is_none() && matches!(codec, MaskCodec::Empty | MaskCodec::All))
+    {
+        let detail = format!("codec {} ({codec}) does not go with {kept} of {len} kept", codec.code());
         return Err(Error::malformed("MSK-3", "mask", detail));
     }
-    match codec {
-        EMPTY | ALL if !stored.is_empty() => {
-            Err(Error::malformed("MSK-3", "mask", format!("has {} bytes, must have none", stored.len())))
-        }
-        _ => Ok(()),
+    if trivial.is_some() && !stored.is_empty() {
+        return Err(Error::malformed("MSK-3", "mask", format!("has {} bytes, must have none", stored.len())));
     }
+    Ok(())
 }
 
 /// The bytes behind an optional zstd frame; `len` turns the length that the frame claims into the one that is believed.
@@ -161,9 +131,9 @@ mod tests {
                 assert_eq!(back, positions);
                 if kept > 0 && kept < len {
                     for (codec, bytes) in [
-                        (BITMAP, bitmap::encode(&positions, len)),
-                        (GAPS, gaps::encode(&positions)),
-                        (RICE, rice::encode(&positions)),
+                        (MaskCodec::Bitmap, bitmap::encode(&positions, len)),
+                        (MaskCodec::Gaps, gaps::encode(&positions)),
+                        (MaskCodec::Rice, rice::encode(&positions)),
                     ] {
                         decode(codec, &bytes, kept, len, &mut back).unwrap();
                         assert_eq!(back, positions);

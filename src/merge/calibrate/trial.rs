@@ -9,11 +9,11 @@ use crate::merge::reader::Buffers;
 use crate::merge::stitchers::Stitchers;
 use crate::method::learn::gradient::{Batch, Gradient, Parameter, evaluate};
 use crate::method::localize::keys::numbers;
-use crate::model::tensor::TensorInfo;
+use crate::model::tensor::{self, TensorInfo};
 use crate::parallel::Workers;
 
-/// Elements of which slopes are taken at a time: a block of most packs.
-const RUN: usize = 1 << 18;
+/// Elements of which slopes are taken at a time.
+const RUN: usize = tensor::RUN as usize;
 
 /// Parameters and gradient, of which memory is taken once.
 pub(super) struct Trial {

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::codec::positions;
 use crate::error::Result;
 use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{DeltaRow, Manifest};
 use crate::format::table::scale_count;
 use crate::method::quantize::dequantize;
 use crate::method::step::signed;
+use crate::model::codec::MaskCodec;
 use crate::model::delta::{BlockDelta, LEVELS, ValueKind};
 use crate::model::dtype::Dtype;
 use crate::model::source::TensorSource;
@@ -28,9 +28,9 @@ pub(crate) struct Count {
     kept_floats: u64,
     /// Σ n·H(p) over the tensors, in bits.
     entropy: f64,
-    masks: BTreeMap<u8, u64>,
-    /// By (carried, code of the kind).
-    values: BTreeMap<(bool, u8), u64>,
+    masks: BTreeMap<MaskCodec, u64>,
+    /// By (carried, kind).
+    values: BTreeMap<(bool, ValueKind), u64>,
     scales_decoded: u64,
     magnitudes: Magnitudes,
     steps: Steps,
@@ -69,7 +69,7 @@ impl Count {
             let Some(row) = blocks.row(i).filter(|row| row.kept > 0) else { continue };
             let (mask_len, values_len) = (u64::from(row.mask_len), u64::from(row.values_len));
             *self.masks.entry(row.mask_codec).or_default() += mask_len;
-            *self.values.entry((carried, kind.code())).or_default() += values_len;
+            *self.values.entry((carried, kind)).or_default() += values_len;
             report.mask_bytes += mask_len;
             report.value_bytes += values_len;
             if decodes {
@@ -129,14 +129,14 @@ impl Count {
     pub fn bytes(&self, manifest: &Manifest, header: &Header) -> Bytes {
         let digests = digest_bytes(manifest, header);
         let named = |name: &str, bytes: u64| NamedBytes { name: name.into(), bytes };
-        let values = self.values.iter().map(|((carried, code), bytes)| {
-            let kind = ValueKind::from_code(*code).map_or("unknown", ValueKind::name);
-            named(if *carried { "carried" } else { kind }, *bytes)
-        });
+        let values = self
+            .values
+            .iter()
+            .map(|((carried, kind), bytes)| named(if *carried { "carried" } else { kind.name() }, *bytes));
         Bytes {
             file: header.file_len,
             header: HEADER_LEN as u64,
-            masks: self.masks.iter().map(|(codec, bytes)| named(positions::name(*codec), *bytes)).collect(),
+            masks: self.masks.iter().map(|(codec, bytes)| named(codec.name(), *bytes)).collect(),
             values: values.collect(),
             tables: manifest.tables.iter().map(|section| section.len).sum(),
             files: manifest.files.iter().map(|file| file.section.len).sum(),

@@ -57,7 +57,7 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Origin {
-    /// `exact`, `magnitude`, `scores` or `mask`.
+    /// The name of a [`LocalizerName`](crate::model::origin::LocalizerName).
     pub localizer: String,
     /// `global`, `tensor`, or empty.
     pub scope: String,
@@ -65,7 +65,7 @@ pub struct Origin {
     pub density: Option<f64>,
     /// n: elements that could have been kept.
     pub candidates: u64,
-    /// `none`, `energy`, `l1` or `factor`.
+    /// The name of a [`RescaleName`](crate::model::origin::RescaleName).
     pub rescale: String,
     /// The share of the task vector's squared norm that the kept elements hold.
     pub energy: Option<f64>,

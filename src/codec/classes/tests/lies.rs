@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::codec::block::{self, CLASSED_MASK, CLASSED_VALUES, Encoded, Frame, SPREAD_MASK, SPREAD_VALUES, Stored};
+use crate::codec::block::{self, Encoded, Frame, Stored};
 use crate::codec::classes::coder::{Coder, DEAD, ModelPlace};
 use crate::codec::classes::model::{Class, Model};
 use crate::codec::entropy::rans::Encoder;
 use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
+use crate::model::codec::{MaskCodec, ValueCodec};
 use crate::model::delta::{BlockDelta, ValueKind};
 use crate::model::dtype::Dtype;
 use crate::model::tensor::TensorInfo;
@@ -228,7 +229,7 @@ fn a_block_lies() {
     let mask = crate::codec::classes::mask::encode(&coder, &map, &[0b01_0001], &[]).unwrap();
     let classes = [0; 2];
     let codes = |d: &BlockDelta| super::values::encode::<2>(&coder.model, split, &classes, &d.codes).unwrap();
-    let (mask_codec, value_codec) = (CLASSED_MASK, CLASSED_VALUES);
+    let (mask_codec, value_codec) = (MaskCodec::Classes, ValueCodec::Classes);
     let block =
         |mask_codec, mask: &[u8], values: Vec<u8>| Encoded { mask_codec, value_codec, mask: mask.into(), values };
     let good = block(mask_codec, &mask, codes(&delta));
@@ -241,10 +242,14 @@ fn a_block_lies() {
     let (_, without) = small(None, None);
     assert_eq!(decode(&info, Some(&without), ValueKind::Step, 2, &good), "CLS-6", "no tables for values");
     // Positions 0 and 2 in a bitmap; 2 is in a dead column.
-    assert_eq!(step(2, &block(2, &[0b01_0001], codes(&delta))), "accepted");
-    assert_eq!(step(2, &block(2, &[0b00_0101], codes(&delta))), "CLS-6", "a code for a unit without a class");
+    assert_eq!(step(2, &block(MaskCodec::Bitmap, &[0b01_0001], codes(&delta))), "accepted");
+    assert_eq!(
+        step(2, &block(MaskCodec::Bitmap, &[0b00_0101], codes(&delta))),
+        "CLS-6",
+        "a code for a unit without a class"
+    );
     let (_, rows) = small(one(), one());
-    let bitmap = block(2, &[0b01_0001], codes(&delta));
+    let bitmap = block(MaskCodec::Bitmap, &[0b01_0001], codes(&delta));
     assert_eq!(decode(&info, Some(&rows), ValueKind::Step, 2, &bitmap), "CLS-6", "the levels of rows are missing");
     let zero = BlockDelta { positions: vec![0, 4], codes: vec![3, 0] };
     assert_eq!(step(2, &block(mask_codec, &mask, codes(&zero))), "VAL-2", "a step of 0");
@@ -271,18 +276,34 @@ fn a_block_with_its_mask_in_the_codes_lies() {
     let block =
         |mask_codec, value_codec, mask: &[u8], values| Encoded { mask_codec, value_codec, mask: mask.into(), values };
     let step = |kept, block: &Encoded| decode(&info, Some(&coder), ValueKind::Step, kept, block);
-    let good = block(SPREAD_MASK, SPREAD_VALUES, &[], run(&[3, 3, 0, 0]));
+    let good = block(MaskCodec::InCodes, ValueCodec::AllUnits, &[], run(&[3, 3, 0, 0]));
     assert_eq!(step(2, &good), "accepted");
     assert_eq!(decode(&info, None, ValueKind::Step, 2, &good), "CLS-1", "no coder");
     assert_eq!(step(1, &good), "MSK-2", "one kept, two steps");
     assert_eq!(step(3, &good), "MSK-2", "three kept, two steps");
-    assert_eq!(step(2, &block(SPREAD_MASK, SPREAD_VALUES, &[0], run(&[3, 3, 0, 0]))), "CLS-7", "a byte of levels");
-    assert_eq!(step(2, &block(SPREAD_MASK, CLASSED_VALUES, &[], run(&[3, 3]))), "CLS-7", "codes of what is kept");
-    assert_eq!(step(2, &block(2, SPREAD_VALUES, &[3], run(&[3, 3, 0, 0]))), "CLS-7", "a mask");
+    assert_eq!(
+        step(2, &block(MaskCodec::InCodes, ValueCodec::AllUnits, &[0], run(&[3, 3, 0, 0]))),
+        "CLS-7",
+        "a byte of levels"
+    );
+    assert_eq!(
+        step(2, &block(MaskCodec::InCodes, ValueCodec::Classes, &[], run(&[3, 3]))),
+        "CLS-7",
+        "codes of what is kept"
+    );
+    assert_eq!(step(2, &block(MaskCodec::Bitmap, ValueCodec::AllUnits, &[3], run(&[3, 3, 0, 0]))), "CLS-7", "a mask");
     assert_eq!(decode(&info, Some(&coder), ValueKind::F32, 2, &good), "CLS-7", "no steps");
     assert_eq!(decode(&info, Some(&coder), ValueKind::Sign, 2, &good), "CLS-7", "signs");
-    assert_eq!(step(2, &block(SPREAD_MASK, SPREAD_VALUES, &[], run(&[3, 3, 0]))), "ENT-4", "one step less");
-    assert_eq!(step(2, &block(SPREAD_MASK, SPREAD_VALUES, &[], run(&[3, 3, 0, 0, 0, 0]))), "ENT-4", "steps of all");
+    assert_eq!(
+        step(2, &block(MaskCodec::InCodes, ValueCodec::AllUnits, &[], run(&[3, 3, 0]))),
+        "ENT-4",
+        "one step less"
+    );
+    assert_eq!(
+        step(2, &block(MaskCodec::InCodes, ValueCodec::AllUnits, &[], run(&[3, 3, 0, 0, 0, 0]))),
+        "ENT-4",
+        "steps of all"
+    );
     let (_, without) = small(None, None);
     assert_eq!(decode(&info, Some(&without), ValueKind::Step, 2, &good), "CLS-6", "no tables for values");
     let Encoded { mask_codec, value_codec, mask, values } = &good;
@@ -302,14 +323,20 @@ fn a_row_lies() {
         encoder.symbol(table, 1).unwrap();
         encoder.symbol(table, symbol).unwrap();
         let mask = encoder.finish::<1>();
-        let block = Encoded { mask_codec: CLASSED_MASK, value_codec: 0, mask, values: Vec::new() };
+        let block =
+            Encoded { mask_codec: MaskCodec::Classes, value_codec: ValueCodec::Stored, mask, values: Vec::new() };
         assert_eq!(decode(&info, Some(&coder), ValueKind::Step, 1, &block), "CLS-5", "level {symbol}");
     }
     // 1 is in the table, and escaped all the same.
     let mut encoder = Encoder::default();
     encoder.put(table.range(0));
     encoder.bits.put(1, 9);
-    let block = Encoded { mask_codec: CLASSED_MASK, value_codec: 0, mask: encoder.finish::<1>(), values: Vec::new() };
+    let block = Encoded {
+        mask_codec: MaskCodec::Classes,
+        value_codec: ValueCodec::Stored,
+        mask: encoder.finish::<1>(),
+        values: Vec::new(),
+    };
     assert_eq!(decode(&info, Some(&coder), ValueKind::Step, 1, &block), "ENT-4", "an escape without need");
 }
 
@@ -326,8 +353,8 @@ fn a_gap_has_two_forms() {
         encoder.put((class.empty(), 4096 - class.empty()));
         highs.iter().for_each(|h| encoder.put(gaps.table.range(*h)));
         let block = Encoded {
-            mask_codec: CLASSED_MASK,
-            value_codec: 0,
+            mask_codec: MaskCodec::Classes,
+            value_codec: ValueCodec::Stored,
             mask: encoder.finish::<1>(),
             values: vec![0; 4 * kept as usize],
         };

@@ -57,17 +57,6 @@ impl Random {
     }
 }
 
-pub const KINDS: [ValueKind; 8] = [
-    ValueKind::Step,
-    ValueKind::F32,
-    ValueKind::F16,
-    ValueKind::Bf16,
-    ValueKind::Int8,
-    ValueKind::Int4,
-    ValueKind::Sign,
-    ValueKind::Codebook,
-];
-
 /// One block with all that there is to code it.
 pub struct Case {
     /// What to call it where it fails.
@@ -88,7 +77,7 @@ impl Case {
         let seed = random.0;
         let dtypes: Vec<Dtype> = Dtype::ALL.to_vec();
         let dtype = random.pick(&dtypes);
-        let kind = if dtype.is_float() { random.pick(&KINDS) } else { ValueKind::Step };
+        let kind = if dtype.is_float() { random.pick(ValueKind::ALL) } else { ValueKind::Step };
         let info = info(dtype, most, random);
         let coder = coder(&info, random);
         let (start, len) = cut(info.units(), most, random);
