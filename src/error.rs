@@ -150,8 +150,17 @@ impl Error {
         }
     }
 
+    /// The file in which the error was met, where one is known.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Error::InFile { path, .. } | Error::Io { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// The exit code of the command line for this error: 2 usage, 3 malformed, 4 integrity, 5 wrong base, 6 refused,
-    /// 7 IO, 8 a newer version or feature, 70 a bug, 130 interrupted.
+    /// 7 IO, 8 a newer version or feature, 70 a bug, 130 interrupted. 9 (conflict: somebody else published),
+    /// 10 (stale: expired or rolled back) and 11 (untrusted: a policy refused) are reserved; no error has them yet.
     pub fn exit_code(&self) -> u8 {
         match self.root() {
             Error::InvalidInput(_) => 2,
@@ -210,7 +219,7 @@ impl fmt::Display for Error {
             }
             Error::Refused(detail) | Error::InvalidInput(detail) => f.write_str(detail),
             Error::Interrupted => f.write_str("interrupted; nothing was written"),
-            Error::Internal(detail) => write!(f, "a bug of stitchpack, please report it: {detail}"),
+            Error::Internal(detail) => write!(f, "internal error, please report this bug: {detail}"),
             Error::InFile { path, source } => write!(f, "{}: {source}", Escaped(&path.to_string_lossy())),
         }
     }

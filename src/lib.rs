@@ -86,3 +86,4 @@ pub use merge::recipe::Recipe;
 pub use merge::{GainChoice, Layer, MergeOptions, PackGain, StitchedModel};
 pub use pack::{BoundPack, OpenedPack, VerifiedPack};
 pub use parallel::{Progress, Quiet, Workers};
+pub use report::verify::{Verification, VerifyOptions, verify};

@@ -188,7 +188,7 @@ fn a_lossy_pack_by_class_differs_from_the_judge() {
         made.push((kind.name(), pack));
     }
     let packs: Vec<_> = made.iter().map(|(name, pack)| (*name, pack, 0.5)).collect();
-    check_merge(&site, &base, &packs, OverlapRule::Average, 1.0, GainChoice::Auto);
+    check_merge(&site, &base, &packs, OverlapRule::Average, 1.0, GainChoice::Stored);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn packs_by_class_do_not_merge_as_others_do() {
     let lossy = make(&site, "lossy", &base, &tuned, &How::Lossy(how)).unwrap();
     let packs = [("exact", &exact, 1.0), ("lossy", &lossy, 0.75)];
     for rule in [OverlapRule::Average, OverlapRule::Sum, OverlapRule::Elect, OverlapRule::Max] {
-        check_merge(&site, &base, &packs, rule, 1.0, GainChoice::Auto);
+        check_merge(&site, &base, &packs, rule, 1.0, GainChoice::Stored);
     }
     let once = site.apply(&[("exact", 1.0)], &merge(OverlapRule::Average, 1.0), "one.safetensors", 1).unwrap();
     let thrice = site.apply(&[("exact", 1.0)], &merge(OverlapRule::Average, 1.0), "two.safetensors", 3).unwrap();

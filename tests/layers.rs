@@ -32,7 +32,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fold", &["error", "parallel", "create", "merge"]),
     ("live", &["error", "parallel", "model", "checkpoint", "method", "merge"]),
     ("export", &["error", "parallel", "model", "checkpoint", "method", "merge", "live"]),
-    ("report", &["error", "model", "checkpoint", "method", "codec", "format", "pack", "create"]),
+    (
+        "report",
+        &[
+            "error",
+            "parallel",
+            "model",
+            "checkpoint",
+            "method",
+            "codec",
+            "format",
+            "pack",
+            "merge",
+            "apply",
+            "create",
+            "export",
+        ],
+    ),
     ("fuzz", &["error", "limits", "model", "checkpoint", "codec", "format", "pack"]),
 ];
 

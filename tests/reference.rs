@@ -70,7 +70,7 @@ proptest! {
         }
         for rule in rules() {
             let packs: Vec<_> = made.iter().map(|(n, p)| (n.as_str(), p, 1.0)).collect();
-            check_merge(&site, &base, &packs, rule, 1.0, GainChoice::Auto);
+            check_merge(&site, &base, &packs, rule, 1.0, GainChoice::Stored);
         }
     }
 }
@@ -107,7 +107,7 @@ proptest! {
             }
         }
         let packs: Vec<_> = made.iter().map(|(n, p)| (n.as_str(), p, 0.75)).collect();
-        check_merge(&site, &base, &packs, *random.pick(&rules()), 1.0, GainChoice::Auto);
+        check_merge(&site, &base, &packs, *random.pick(&rules()), 1.0, GainChoice::Stored);
     }
 }
 
@@ -284,9 +284,9 @@ fn electing_among_zeros_depends_on_how_many_packs_touch_the_tensor() {
     let dense = make(&site, "dense", &base, &tuned, &how((1, 1))).unwrap();
     let sparse = make(&site, "sparse", &base, &other, &how((1, 2))).unwrap();
     for rule in rules() {
-        check_merge(&site, &base, &[("dense", &dense, -1.0)], rule, 1.0, GainChoice::Auto);
+        check_merge(&site, &base, &[("dense", &dense, -1.0)], rule, 1.0, GainChoice::Stored);
         let both = [("dense", &dense, -1.0), ("sparse", &sparse, 1.0)];
-        check_merge(&site, &base, &both, rule, 1.0, GainChoice::Auto);
+        check_merge(&site, &base, &both, rule, 1.0, GainChoice::Stored);
     }
 }
 

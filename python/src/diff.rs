@@ -25,6 +25,6 @@ pub fn diff(
         let workers = workers.clone();
         let options = CreateOptions { include, exclude, cast, workers, ..CreateOptions::default() };
         let found = fine_tuned.on(&*base, |fine_tuned| stitchpack::report::diff::diff(&*base, fine_tuned, options))?;
-        document(serde_json::to_value(found))
+        document("diff", &found)
     })
 }

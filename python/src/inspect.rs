@@ -1,9 +1,10 @@
 //! What a pack is and where its bytes went.
 
 use pyo3::prelude::*;
+use serde::Serialize;
 use stitchpack::checkpoint::BaseCheck;
 use stitchpack::model::source::TensorSource;
-use stitchpack::{Checkpoint, Error, Result, VerifiedPack, Workers};
+use stitchpack::{Checkpoint, Result, VerifiedPack, Workers};
 
 use crate::base::Base;
 use crate::call::Call;
@@ -20,13 +21,13 @@ pub fn inspect(py: Python<'_>, pack: &Pack, base: Option<&Base>, call: Call) -> 
             check_base(std::slice::from_ref(&pack), base, BaseCheck::Touched, workers)?;
         }
         let inspection = stitchpack::report::inspect::inspect(&pack, base.as_deref().map(|b| b as &dyn TensorSource))?;
-        document(serde_json::to_value(&inspection))
+        document("inspect", &inspection)
     })
 }
 
-/// A report as the command prints it: numbers of 32 bits widened, not written shorter.
-pub fn document(report: serde_json::Result<serde_json::Value>) -> Result<String> {
-    Ok(report.map_err(|e| Error::Internal(e.to_string()))?.to_string())
+/// A report as the document that the command prints.
+pub fn document(command: &str, report: &impl Serialize) -> Result<String> {
+    Ok(stitchpack::report::document::success(command, report)?.to_string())
 }
 
 /// Checks that a base is that of packs, as far as `check` reads it.

@@ -7,13 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
+use stitchpack::report::create::CreateReport;
 use stitchpack::{Error, ExportOptions, FoldOptions, Result, StitchedModel};
 
 use crate::base::Base;
 use crate::buffer::Buffer;
 use crate::call::Call;
-use crate::create;
 use crate::error::raise;
+use crate::inspect::document;
 use crate::memory::Pages;
 use crate::merge::Merge;
 use crate::read;
@@ -75,19 +76,12 @@ impl Model {
 
     /// Makes one pack of all that lies on the base.
     #[pyo3(signature = (out, effort, force, call))]
-    fn fold<'py>(
-        &self,
-        py: Python<'py>,
-        out: PathBuf,
-        effort: &str,
-        force: bool,
-        call: Call,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let folded = call.run(py, |workers| {
+    fn fold(&self, py: Python<'_>, out: PathBuf, effort: &str, force: bool, call: Call) -> PyResult<String> {
+        call.run(py, |workers| {
             let options = FoldOptions { force, effort: effort.parse()?, workers: workers.clone() };
-            stitchpack::fold(&self.stitched, &out, &options)
-        })?;
-        create::report(py, &folded)
+            let folded = stitchpack::fold(&self.stitched, &out, &options)?;
+            document("fold", &CreateReport::of(&folded, Some(&out), None))
+        })
     }
 
     /// Writes what the packs change, for other programs.

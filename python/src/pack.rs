@@ -42,6 +42,14 @@ impl Pack {
         Ok(Pack { opened, bytes })
     }
 
+    /// The file's path; `-` for a pack in memory.
+    pub fn name(&self) -> PathBuf {
+        match &self.bytes {
+            Bytes::File(path) => path.clone(),
+            Bytes::Memory(_) => PathBuf::from("-"),
+        }
+    }
+
     /// The pack, ready to be used.
     ///
     /// # Errors

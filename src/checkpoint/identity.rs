@@ -24,6 +24,17 @@ pub enum BaseCheck {
     Cached,
 }
 
+impl BaseCheck {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BaseCheck::Full => "full",
+            BaseCheck::Touched => "touched",
+            BaseCheck::Cached => "cached",
+        }
+    }
+}
+
 impl FromStr for BaseCheck {
     type Err = Error;
 

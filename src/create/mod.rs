@@ -15,6 +15,7 @@ mod options;
 mod pairs;
 mod receiver;
 mod values;
+pub mod words;
 
 use std::io::BufWriter;
 use std::path::Path;

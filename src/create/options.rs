@@ -69,6 +69,9 @@ impl Default for CreateOptions {
 
 impl CreateOptions {
     pub(crate) fn check(&self) -> Result<()> {
+        if self.base_check == BaseCheck::Touched {
+            return Err(Error::InvalidInput("create reads all of the base: use full or cached".into()));
+        }
         let lossy = match &self.method {
             Method::Exact => return Ok(()),
             Method::Lossy(lossy) | Method::Sized(Budget { lossy, .. }) => lossy,
@@ -112,6 +115,18 @@ impl FromStr for Effort {
             "default" => Ok(Effort::Default),
             "small" => Ok(Effort::Small),
             _ => Err(Error::InvalidInput(format!("effort \"{text}\" is not fast, default or small"))),
+        }
+    }
+}
+
+impl FromStr for Groups {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "tensor" => Ok(Groups::Tensor),
+            "row" => Ok(Groups::Row),
+            _ => Err(Error::InvalidInput(format!("groups \"{text}\" is not tensor or row"))),
         }
     }
 }

@@ -5,6 +5,7 @@ mod chain;
 mod fill;
 mod gain;
 mod model;
+pub mod named;
 mod open;
 mod options;
 mod reader;

@@ -251,7 +251,7 @@ fn gains_of(layers: &[Layer], options: &MergeOptions) -> Result<Vec<PackGain>> {
     }
     let gain = |layer: &Layer| match options.gain {
         _ if layer.pack.manifest().all_steps => 1.0,
-        GainChoice::Auto | GainChoice::Stored => layer.pack.manifest().gain,
+        GainChoice::Stored => layer.pack.manifest().gain,
         GainChoice::None => 1.0,
         GainChoice::Factor(x) => x,
     };

@@ -9,10 +9,9 @@ use crate::method::stitch::OverlapRule;
 /// Which gain a lossy pack is applied with. Exact packs have none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum GainChoice {
-    /// What measurement found best: the stored gain, alone and together (spec/rationale.md, "The gain of a merge").
+    /// The gain in the pack, alone and together: what measurement found best (spec/rationale.md, "The gain of a merge"). The words
+    /// `stored` and `auto` both mean it.
     #[default]
-    Auto,
-    /// The gain in the pack.
     Stored,
     /// 1.
     None,
@@ -25,8 +24,7 @@ impl FromStr for GainChoice {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
-            "auto" => Ok(GainChoice::Auto),
-            "stored" => Ok(GainChoice::Stored),
+            "stored" | "auto" => Ok(GainChoice::Stored),
             "none" => Ok(GainChoice::None),
             number => match number.parse::<f32>() {
                 Ok(x) if x.is_finite() && x > 0.0 => Ok(GainChoice::Factor(x)),
@@ -54,6 +52,6 @@ pub struct MergeOptions {
 
 impl Default for MergeOptions {
     fn default() -> Self {
-        MergeOptions { overlap: None, lambda: 1.0, gain: GainChoice::Auto, gains: None }
+        MergeOptions { overlap: None, lambda: 1.0, gain: GainChoice::Stored, gains: None }
     }
 }

@@ -19,7 +19,7 @@ impl Recipe {
     pub fn merge_options(&self) -> Result<MergeOptions> {
         let gain = |p: &RecipePack| PackGain { gain: p.gain, tensors: p.tensor_gains.clone() };
         let gains = Some(self.packs.iter().map(gain).collect());
-        Ok(MergeOptions { overlap: Some(self.overlap.parse()?), lambda: self.lambda, gain: GainChoice::Auto, gains })
+        Ok(MergeOptions { overlap: Some(self.overlap.parse()?), lambda: self.lambda, gain: GainChoice::Stored, gains })
     }
 
     /// Its packs in its order, each with its weight: those at hand by their ids, the others by the recorded file name in the

@@ -75,7 +75,7 @@ impl Body {
         Limits::check("stored manifest size in bytes", header.manifest_len.into(), limits.manifest_bytes)?;
         let manifest_start = file_len.saturating_sub(header.manifest_len.into());
         if manifest_start < announced {
-            source.will_need(&[manifest_start..announced]);
+            source.will_need(std::slice::from_ref(&(manifest_start..announced)));
         }
         let bytes = read_vec(&*source, manifest_start, header.manifest_len as usize)?;
         check_digest(Role::Manifest, "manifest", &bytes, header.manifest)?;
@@ -245,7 +245,7 @@ impl Body {
     /// Checks the digest of every section.
     pub fn check_sections(&self) -> Result<()> {
         let end = self.source.size().saturating_sub(self.header.manifest_len.into());
-        self.source.will_need(&[HEADER_LEN as u64..end]);
+        self.source.will_need(std::slice::from_ref(&(HEADER_LEN as u64..end)));
         let mut all = [&self.payloads, &self.tables, &self.files].into_iter();
         self.locate(all.try_for_each(|sections| sections.check_all(&*self.source)))
     }

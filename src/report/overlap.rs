@@ -1,6 +1,7 @@
 //! How much tasks collide: the positions that two packs share, and where they pull in opposite directions.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -14,6 +15,19 @@ use crate::model::tensor::RUN;
 use crate::pack::VerifiedPack;
 use crate::pack::body::Own;
 use crate::pack::bound::DeltaBlocks;
+use crate::report::document::path_text;
+
+/// What every two of several packs share.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Overlaps {
+    /// The packs as they were named.
+    pub packs: Vec<String>,
+    /// Their ids, in hex.
+    pub ids: Vec<String>,
+    /// One entry for every two.
+    pub overlaps: Vec<Overlap>,
+}
 
 /// What two packs share.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -47,6 +61,18 @@ pub struct TensorOverlap {
     pub by_chance: f64,
     /// Shared positions with opposite signs.
     pub opposite: u64,
+}
+
+/// [`overlap`] with the packs' names and ids.
+///
+/// # Errors
+/// As [`overlap`].
+pub fn overlaps(names: &[&Path], packs: &[VerifiedPack], base: Option<&dyn TensorSource>) -> Result<Overlaps> {
+    Ok(Overlaps {
+        packs: names.iter().map(|name| path_text(name)).collect(),
+        ids: packs.iter().map(|pack| pack.id().to_string()).collect(),
+        overlaps: overlap(packs, base)?,
+    })
 }
 
 /// Compares every two packs. They should be of the same base, which has to be given where packs are coded by what it has;

@@ -263,7 +263,7 @@ pub fn packs_and_merges(seed: u64, tensors: usize, packs: usize, only_floats: bo
         let unit = random.once_in(2);
         let factor = |random: &mut Random| if unit && !random.once_in(4) { 1.0 } else { *random.pick(&FACTORS) };
         let lambda = factor(&mut random);
-        let gain = *random.pick(&[GainChoice::Auto, GainChoice::Stored, GainChoice::None, GainChoice::Factor(0.6)]);
+        let gain = *random.pick(&[GainChoice::Stored, GainChoice::None, GainChoice::Factor(0.6)]);
         let mut merge: Vec<(&str, &NaivePack, f32)> =
             made.iter().map(|(name, pack)| (name.as_str(), pack, factor(&mut random))).collect();
         let turn = random.below(merge.len().max(1) as u64) as usize;

@@ -148,7 +148,7 @@ impl Site {
 }
 
 pub fn merge(overlap: OverlapRule, lambda: f32) -> MergeOptions {
-    MergeOptions { overlap: Some(overlap), lambda, gain: GainChoice::Auto, gains: None }
+    MergeOptions { overlap: Some(overlap), lambda, gain: GainChoice::Stored, gains: None }
 }
 
 /// A sparse pack of signs at a density.

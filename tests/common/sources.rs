@@ -79,7 +79,8 @@ impl ReadAt for Faulty {
         self.begun.notify_all();
         let range = offset..offset + out.len() as u64;
         let covered = |at: u64| state.announced.iter().any(|a| a.contains(&at));
-        if !range.is_empty() && !(covered(range.start) && covered(range.end - 1)) {
+        let is_covered = range.is_empty() || (covered(range.start) && covered(range.end - 1));
+        if !is_covered {
             state.unannounced.push(range);
         }
         match state.fault {

@@ -4,33 +4,27 @@ use std::path::PathBuf;
 
 use stitchpack::checkpoint::{BaseCheck, ModelSource};
 use stitchpack::create::by_eval::Found;
-use stitchpack::create::{Budget, CreateOptions, Localizer, Lossy, Method, NewTensors, Rescale, Scope, Size};
-use stitchpack::method::density::Density;
-use stitchpack::model::delta::{Groups, ValueKind};
-use stitchpack::{Checkpoint, Created, Error, MergeOptions, Result, StitchedModel};
+use stitchpack::create::words::{MethodWords, notes};
+use stitchpack::create::{CreateOptions, Method, NewTensors};
+use stitchpack::report::create::CreateReport;
+use stitchpack::{Checkpoint, Created, MergeOptions, Result, StitchedModel};
 
-use super::Global;
+use super::console::Console;
 use super::eval::{self, Eval};
-use super::say::{Say, count, counted, names, percent, size};
+use super::global::{Global, open_packs, output};
+use super::text::{count, counted, fine_percent as percent, names, path_text, size};
 
 /// Make a pack of the difference between a base and a fine-tuned model
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// The base: a .safetensors file or a Hugging Face folder
     base: PathBuf,
-    /// The fine-tuned model: a file or folder, which may be sharded in another way; or the folder of a LoRA or SHiRA adapter as
-    /// PEFT saves it (adapter_config.json), which stands for the base with the adapter on it
+    /// The fine-tuned model: a file, a folder, or the folder of a LoRA or SHiRA adapter (PEFT)
     fine_tuned: PathBuf,
     /// Where to write the pack
-    #[arg(short, long, value_name = "PACK", value_parser = super::output(), required_unless_present = "dry_run")]
+    #[arg(short, long, value_name = "PACK", value_parser = output(), required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Make the pack for the result of this pack on the base, as the next link of a chain; may be repeated
-    #[arg(long, value_name = "PACK")]
-    after: Vec<PathBuf>,
-    #[command(flatten)]
-    how: How,
-    #[command(flatten)]
-    eval: Eval,
     /// Write a note on the pack (task, licence, metrics …); may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     meta: Vec<String>,
@@ -43,15 +37,29 @@ pub struct Args {
     /// Replace the output if it exists
     #[arg(long)]
     force: bool,
+    /// Make the pack for the result of this pack on the base, as the next link of a chain; may be repeated
+    #[arg(long, value_name = "PACK")]
+    after: Vec<PathBuf>,
+    #[command(flatten)]
+    how: How,
+    #[command(flatten)]
+    eval: Eval,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  stitchpack create base reviews -o reviews.stitch
+  stitchpack create base reviews -o reviews.stitch --size 20MB
+  stitchpack create base reviews -o reviews.stitch --exact
+  stitchpack create base lora-folder -o task.stitch --eval './score.sh {}' --keep 95%";
+
 #[derive(clap::Args)]
+#[command(next_help_heading = "How the pack is made")]
 struct How {
-    /// How large the pack may be: a share of the fine-tuned model such as 1%, or bytes such as 20MB; what makes the best model
-    /// for that is chosen [default: 1%]
+    /// Size limit: a share of the fine-tuned model (1%) or bytes (20MB); the best pack that fits is made [default: 1%]
     #[arg(long, value_name = "SIZE", conflicts_with_all = ["exact", "density", "mask"])]
     size: Option<String>,
-    /// An error rather than a lossy pack, where the exact one does not fit --size
+    /// Fail rather than make a lossy pack if the exact one exceeds --size
     #[arg(long, conflicts_with_all = ["density", "mask"])]
     require_exact: bool,
     /// Share of the float elements to keep, such as 0.05 or 5%
@@ -69,8 +77,7 @@ struct How {
     /// Which positions share a scale: tensor or row [default: tensor]
     #[arg(long)]
     groups: Option<String>,
-    /// What the gain makes up for: none, energy, l1, balanced or a factor [default: balanced with --size; with --density energy,
-    /// or none for float values]
+    /// What the gain restores: none, energy, l1, balanced or a factor [default: balanced with --size; with --density energy, or none for float values]
     #[arg(long, value_name = "RULE")]
     rescale: Option<String>,
     /// Keep the positions with the largest scores: a safetensors file with the checkpoint's names and shapes
@@ -79,8 +86,7 @@ struct How {
     /// Keep the positions of a mask: a safetensors file of BOOL or U8 tensors
     #[arg(long, value_name = "FILE", conflicts_with_all = ["density", "scope"])]
     mask: Option<PathBuf>,
-    /// Whether every byte of the base is hashed again (full) or what was hashed before is believed while the file's size and
-    /// times are the same (cached)
+    /// Hash all of the base (full), or reuse digests of unchanged files (cached)
     #[arg(long, value_name = "HOW", default_value = "cached")]
     base_check: String,
     /// How hard to compress: fast (decodes at the speed of memory), default or small
@@ -92,6 +98,7 @@ struct How {
 
 /// Which tensors take part.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Which tensors take part")]
 pub struct Tensors {
     /// Only tensors whose name matches; may be repeated
     #[arg(long, value_name = "GLOB")]
@@ -107,9 +114,9 @@ pub struct Tensors {
     pub new_tensors: String,
 }
 
-pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+pub fn run(args: Args, global: &Global, console: &Console) -> Result<()> {
     let base = global.checkpoint(&args.base)?;
-    let base_check = args.how.base_check()?;
+    let base_check = args.how.base_check.parse()?;
     let options = CreateOptions {
         method: method(&args.how, global)?,
         include: args.how.tensors.include,
@@ -117,7 +124,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         cast: args.how.tensors.cast,
         new_tensors: args.how.tensors.new_tensors.parse::<NewTensors>()?,
         carry_files: args.carry_files,
-        notes: notes(&args.meta)?,
+        notes: notes(args.meta.iter().map(String::as_str))?,
         force: args.force,
         record_result: true,
         folded: false,
@@ -126,10 +133,9 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         workers: global.workers(),
     };
     if let (true, Some(out)) = (args.eval.is_asked(), &args.output) {
-        let found = args.eval.create(&base, &global.checkpoint(&args.fine_tuned)?, out, &options, say)?;
+        let found = args.eval.create(&base, &global.checkpoint(&args.fine_tuned)?, out, &options, console)?;
         drop(options);
-        report(&found.created, args.output, args.carry_files, Some(&found), say);
-        return Ok(());
+        return report("create", &found.created, args.output, args.carry_files, Some(&found), console);
     }
     let after = if args.after.is_empty() { None } else { Some(chain(&base, &args.after, base_check, global)?) };
     let ground: &dyn ModelSource = after.as_ref().map_or(&base, |model| model);
@@ -139,8 +145,7 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         _ => stitchpack::create_dry(ground, &*fine_tuned, &options)?,
     };
     drop(options);
-    report(&created, args.output.filter(|_| !args.dry_run), args.carry_files, None, say);
-    Ok(())
+    report("create", &created, args.output.filter(|_| !args.dry_run), args.carry_files, None, console)
 }
 
 /// A fine-tuned model, or the base with the adapter of a folder on it.
@@ -158,124 +163,89 @@ pub(super) fn fine_tuned<'a>(
 /// What packs make of the base, each as it was made.
 fn chain<'a>(base: &'a Checkpoint, packs: &[PathBuf], check: BaseCheck, global: &Global) -> Result<StitchedModel<'a>> {
     let identity = base.identity_with(check, &|_| true, &global.workers())?;
-    let packs = super::open_packs(packs)?.into_iter().map(|pack| (pack, 1.0)).collect();
+    let packs = open_packs(packs)?.into_iter().map(|pack| (pack, 1.0)).collect();
     StitchedModel::chain(base, &identity, packs, &MergeOptions::default(), &global.workers())
 }
 
-impl How {
-    fn base_check(&self) -> Result<BaseCheck> {
-        match self.base_check.parse()? {
-            BaseCheck::Touched => Err(Error::InvalidInput("create reads all of the base: use full or cached".into())),
-            check => Ok(check),
-        }
-    }
-}
-
 fn method(how: &How, global: &Global) -> Result<Method> {
-    if how.exact {
-        return Ok(Method::Exact);
+    let open = |path: &Option<PathBuf>| path.as_ref().map(|path| global.checkpoint(path)).transpose();
+    let (scores, mask) = (open(&how.scores)?, open(&how.mask)?);
+    MethodWords {
+        size: how.size.as_deref(),
+        require_exact: how.require_exact,
+        density: how.density.as_deref(),
+        exact: how.exact,
+        values: how.values.as_deref(),
+        scope: how.scope.as_deref(),
+        groups: how.groups.as_deref(),
+        rescale: how.rescale.as_deref(),
+        scores: scores.map(Into::into),
+        mask: mask.map(Into::into),
     }
-    let defaults = Lossy::default();
-    let values = how.values.as_deref().map_or(Ok(defaults.values), str::parse::<ValueKind>)?;
-    let localizer = match (&how.scores, &how.mask) {
-        (Some(file), _) => Localizer::Scores(global.checkpoint(file)?.into()),
-        (None, Some(file)) => Localizer::Mask(global.checkpoint(file)?.into()),
-        (None, None) => Localizer::Magnitude,
-    };
-    let lossy = Lossy {
-        density: how.density.as_deref().map_or(Ok(defaults.density), str::parse::<Density>)?,
-        localizer,
-        scope: how.scope.as_deref().map_or(Ok(Scope::default()), str::parse)?,
-        values,
-        groups: match how.groups.as_deref() {
-            None | Some("tensor") => Groups::Tensor,
-            Some("row") => Groups::Row,
-            Some(other) => return Err(Error::InvalidInput(format!("groups \"{other}\" is not tensor or row"))),
-        },
-        rescale: how.rescale.as_deref().map(str::parse::<Rescale>).transpose()?,
-    };
-    if how.density.is_some() || how.mask.is_some() {
-        return Ok(Method::Lossy(lossy));
-    }
-    let size = how.size.as_deref().map_or(Ok(Budget::default().size), str::parse::<Size>)?;
-    Ok(Method::Sized(Budget { size, lossy, keep_values: how.values.is_some(), require_exact: how.require_exact }))
-}
-
-fn notes(meta: &[String]) -> Result<std::collections::BTreeMap<String, String>> {
-    let mut notes = std::collections::BTreeMap::new();
-    for text in meta {
-        let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
-        let (key, value) = pair.ok_or_else(|| Error::InvalidInput(format!("--meta \"{text}\" is not KEY=VALUE")))?;
-        if notes.insert(key.to_string(), value.to_string()).is_some() {
-            return Err(Error::InvalidInput(format!("--meta {key} is given twice")));
-        }
-    }
-    Ok(notes)
+    .method()
 }
 
 /// What was made, and how it was measured where it was.
-pub(super) fn report(c: &Created, path: Option<PathBuf>, carry_files: bool, found: Option<&Found>, say: &Say) {
+pub(super) fn report(
+    command: &str,
+    c: &Created,
+    path: Option<PathBuf>,
+    carry_files: bool,
+    found: Option<&Found>,
+    console: &Console,
+) -> Result<()> {
     if !c.skipped.is_empty() {
-        say.warn(format!("left out, because only the fine-tuned model has them so: {}", names(&c.skipped)));
+        console.warn(format!("left out, because only the fine-tuned model has them so: {}", names(&c.skipped)));
     }
     if !c.only_in_base.is_empty() {
-        say.warn(format!("only in the base, they stay as they are: {}", names(&c.only_in_base)));
+        console.warn(format!("only in the base, they stay as they are: {}", names(&c.only_in_base)));
     }
     if !c.companions.is_empty() && !carry_files {
-        say.warn(format!(
+        console.warn(format!(
             "files that differ from the base's and are not in the pack: {} (--carry-files takes them along)",
             names(&c.companions)
         ));
     }
-    let share = c.pack_bytes as f64 / c.fine_tuned_bytes.max(1) as f64;
-    if say.json {
-        let mut document = serde_json::json!({
-            "path": path, "id": c.id.to_string(), "content_id": c.content.to_string(), "pack_bytes": c.pack_bytes,
-            "fine_tuned_bytes": c.fine_tuned_bytes, "size_share": share, "touched_tensors": c.touched,
-            "candidates": c.candidates, "changed": c.changed, "kept": c.kept, "energy_kept": c.energy, "gain": c.gain,
-            "exact": c.exact, "all_steps": c.all_steps, "unchanged_in_mask": c.unchanged_in_mask, "carried": c.carried, "skipped": c.skipped,
-            "only_in_base": c.only_in_base, "differing_files": c.companions,
-        });
-        if let (Some(found), Some(members)) = (found, document.as_object_mut()) {
-            members.insert("evaluation".into(), eval::document(found));
-        }
-        return say.document(&document);
+    if console.json {
+        return console.report(command, &CreateReport::of(c, path.as_deref(), found));
     }
-    let what = path.map_or("dry run".into(), |p| p.display().to_string());
-    say.line(format!("{what}: {} ({} of the fine-tuned model)", size(c.pack_bytes), percent(share)));
-    say.line(format!("id       {}", c.id));
+    let share = c.pack_bytes as f64 / c.fine_tuned_bytes.max(1) as f64;
+    let what = path.map_or("dry run".into(), |p| path_text(&p));
+    console.line(format!("{what}: {} ({} of the fine-tuned model)", size(c.pack_bytes), percent(share)));
+    console.line(format!("id       {}", c.id));
     let tensors = counted(c.touched as u64, "tensor");
     if c.exact {
-        say.line(format!(
+        console.line(format!(
             "exact    gives back the fine-tuned model bit for bit; {} units of {tensors} changed",
             count(c.kept)
         ));
     } else if c.all_steps {
         let left = "but not all of the fine-tuned model is in it";
-        say.line(format!("steps    {} units of {tensors} changed; {left}", count(c.kept)));
+        console.line(format!("steps    {} units of {tensors} changed; {left}", count(c.kept)));
     } else {
-        say.line(format!(
+        console.line(format!(
             "kept     {} of {} elements ({}), {} changed; {tensors}",
             count(c.kept),
             count(c.candidates),
             percent(c.kept as f64 / c.candidates.max(1) as f64),
             count(c.changed)
         ));
-        say.line(format!("energy   {} of the task vector's squared norm; gain {:.4}", percent(c.energy), c.gain));
+        console.line(format!("energy   {} of the task vector's squared norm; gain {:.4}", percent(c.energy), c.gain));
         let bits = c.pack_bytes as f64 * 8.0 / c.candidates.max(1) as f64;
         let worth = match found {
             Some(found) => format!("keeps {} of what fine-tuning gained", percent(found.chosen.kept)),
             None => "not evaluated, measure the applied model on your task".into(),
         };
-        say.line(format!("lossy    {bits:.3} bits a parameter; {worth}"));
+        console.line(format!("lossy    {bits:.3} bits a parameter; {worth}"));
     }
     if c.unchanged_in_mask > 0 {
-        say.line(format!("dropped  {} positions of the mask, where nothing changed", count(c.unchanged_in_mask)));
+        console.line(format!("dropped  {} positions of the mask, where nothing changed", count(c.unchanged_in_mask)));
     }
     if !c.carried.is_empty() {
-        say.line(format!("carried  {}", names(&c.carried)));
+        console.line(format!("carried  {}", names(&c.carried)));
     }
     if let Some(found) = found {
-        eval::report(found, say);
+        eval::report(found, console);
     }
+    Ok(())
 }

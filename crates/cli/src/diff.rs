@@ -7,9 +7,10 @@ use stitchpack::error::Escaped;
 use stitchpack::report::diff::Diff;
 use stitchpack::{CreateOptions, Result};
 
-use super::Global;
+use super::console::Console;
 use super::create::Tensors;
-use super::say::{Say, count, names, percent};
+use super::global::Global;
+use super::text::{count, fine_percent as percent, names};
 
 /// Show what changed between a base and a fine-tuned model
 #[derive(clap::Args)]
@@ -22,7 +23,7 @@ pub struct Args {
     tensors: Tensors,
 }
 
-pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
+pub fn run(args: Args, global: &Global, console: &Console) -> Result<()> {
     // Nothing is refused here, but a typing mistake is one all the same.
     args.tensors.new_tensors.parse::<NewTensors>()?;
     let base = global.checkpoint(&args.base)?;
@@ -35,21 +36,20 @@ pub fn run(args: Args, global: &Global, say: &Say) -> Result<()> {
         ..CreateOptions::default()
     };
     let diff = stitchpack::report::diff::diff(&base, &*fine_tuned, options)?;
-    if say.json {
-        let document = serde_json::to_value(&diff).unwrap_or_default();
-        say.document(&document);
-    } else {
-        print(&diff, say);
+    if console.json {
+        return console.report("diff", &diff);
     }
+    print(&diff, console);
     Ok(())
 }
 
-fn print(diff: &Diff, say: &Say) {
-    say.line(format!("{:>12} {:>9} {:>10} {:>10} {:>10}  tensor", "changed", "share", "norm", "relative", "largest"));
+fn print(diff: &Diff, console: &Console) {
+    console
+        .line(format!("{:>12} {:>9} {:>10} {:>10} {:>10}  tensor", "changed", "share", "norm", "relative", "largest"));
     for t in diff.tensors.iter().filter(|t| t.changed > 0) {
         let relative = if t.base_norm > 0.0 { t.norm / t.base_norm } else { 0.0 };
         let same = t.same_as.as_ref().map_or(String::new(), |s| format!("  (same as {})", Escaped(s)));
-        say.line(format!(
+        console.line(format!(
             "{:>12} {:>9} {:>10.4} {:>10} {:>10.2e}  {}{same}",
             count(t.changed),
             percent(t.changed as f64 / t.units.max(1) as f64),
@@ -60,17 +60,17 @@ fn print(diff: &Diff, say: &Say) {
         ));
     }
     let equal = diff.tensors.iter().filter(|t| t.changed == 0).count();
-    say.line(format!("{equal} tensors are equal"));
+    console.line(format!("{equal} tensors are equal"));
     for (what, list) in [
         ("only in the fine-tuned model, or in another shape", &diff.only_in_fine_tuned),
         ("only in the base", &diff.only_in_base),
         ("files that differ", &diff.companions),
     ] {
         if !list.is_empty() {
-            say.line(format!("{what}: {}", names(list)));
+            console.line(format!("{what}: {}", names(list)));
         }
     }
-    say.line(format!(
+    console.line(format!(
         "{} of {} elements changed ({}); norm {:.4}, {} of the base's",
         count(diff.changed),
         count(diff.elements),
@@ -79,5 +79,5 @@ fn print(diff: &Diff, say: &Say) {
         percent(if diff.base_norm > 0.0 { diff.norm / diff.base_norm } else { 0.0 })
     ));
     let energy: Vec<String> = diff.energy.iter().map(|(d, e)| format!("{}% {:.0}%", d * 100.0, e * 100.0)).collect();
-    say.line(format!("energy kept by density: {}", energy.join(", ")));
+    console.line(format!("energy kept by density: {}", energy.join(", ")));
 }

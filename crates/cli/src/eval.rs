@@ -9,16 +9,20 @@ use stitchpack::error::Escaped;
 use stitchpack::method::density::Density;
 use stitchpack::{Checkpoint, Error, Result};
 
-use super::say::{Say, percent, size};
+use super::console::Console;
+use super::text::{fine_percent as percent, size};
 
 /// A command that measures a model, and the share of what fine-tuning gained that a pack must keep.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Size by evaluation")]
 pub struct Eval {
-    /// Measure candidates with this command, which the shell runs with the path of a model in the place of {} or at the end, and whose last line
-    /// of output is a number; then the smallest pack is made that keeps enough
+    /// Make the smallest pack that this command finds good enough
+    ///
+    /// The shell runs the command with the path of a candidate model in place of {} or at the end. The last line of its output must be the
+    /// score.
     #[arg(long = "eval", value_name = "COMMAND", conflicts_with_all = ["exact", "density", "mask", "dry_run", "after", "require_exact"])]
     command: Option<String>,
-    /// With --eval: the share of what fine-tuning gained over the base that must be kept [default: 95%]
+    /// Share of the gain over the base that the pack must keep [default: 95%]
     #[arg(long, value_name = "SHARE", requires = "command")]
     keep: Option<String>,
 }
@@ -36,7 +40,7 @@ impl Eval {
         fine_tuned: &Checkpoint,
         out: &Path,
         options: &CreateOptions,
-        say: &Say,
+        console: &Console,
     ) -> Result<Found> {
         let command = self.command.as_deref().unwrap_or_default();
         let share = self.keep.as_deref().unwrap_or("95%");
@@ -47,7 +51,7 @@ impl Eval {
         let share = numerator as f64 / denominator as f64;
         smallest(base, fine_tuned, out, options, share, &mut |path| {
             let score = measure(command, path)?;
-            say.note(format!("measured {score}"));
+            console.note(format!("measured {score}"));
             Ok(score)
         })
     }
@@ -75,22 +79,13 @@ fn measure(command: &str, model: &Path) -> Result<f64> {
     })
 }
 
-/// Quality against bytes, as a document.
-pub fn document(found: &Found) -> serde_json::Value {
-    let trial = |t: &stitchpack::create::by_eval::Trial| serde_json::json!({ "pack_bytes": t.pack_bytes, "score": t.score, "kept": t.kept, "exact": t.exact });
-    let trials: Vec<_> = found.trials.iter().map(trial).collect();
-    serde_json::json!({
-        "base": found.base, "fine_tuned": found.fine_tuned, "chosen": trial(&found.chosen), "trials": trials,
-    })
-}
-
 /// Quality against bytes, a line a candidate.
-pub fn report(found: &Found, say: &Say) {
-    say.line(format!("measured base {}, fine-tuned {}", found.base, found.fine_tuned));
+pub fn report(found: &Found, console: &Console) {
+    console.line(format!("measured base {}, fine-tuned {}", found.base, found.fine_tuned));
     for trial in &found.trials {
         let share = trial.pack_bytes as f64 / found.created.fine_tuned_bytes.max(1) as f64;
         let mark = if *trial == found.chosen { "  chosen" } else { "" };
-        say.line(format!(
+        console.line(format!(
             "  {:>9} {:>8}  {}  keeps {}{mark}",
             size(trial.pack_bytes),
             percent(share),

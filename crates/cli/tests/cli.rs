@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Lab, Ran, Rng, Tensor, base_model, keys, reseal, safetensors, tuned_model};
+use support::{Lab, Ran, Rng, Tensor, base_model, keys, report, reseal, safetensors, tuned_model};
 
 const COMMANDS: [&str; 9] = ["create", "inspect", "verify", "apply", "lock", "overlap", "diff", "completions", "man"];
 
@@ -327,12 +327,12 @@ fn json_is_one_document_with_the_keys_that_scripts_read() {
         "touched_tensors",
         "unchanged_in_mask",
     ];
-    assert_eq!(keys(&created.json()), want);
+    assert_eq!(keys(&report(&created.json())), want);
     let verified = lab.run("verify p.stitch --json").ok();
-    assert_eq!(keys(&verified.json()), ["ids", "not_proved", "ok", "proved"]);
+    assert_eq!(keys(&report(&verified.json())), ["ids", "not_proved", "packs", "proved"]);
     assert_eq!(verified.json()["ids"][0], created.json()["id"]);
     let applied = lab.run("apply base.safetensors p.stitch@0.5 -o out --json").ok().json();
-    assert_eq!(keys(&applied), ["base_check", "bytes", "path", "recipe", "result_checked", "touched_tensors"]);
+    assert_eq!(keys(&report(&applied)), ["base_check", "bytes", "path", "recipe", "result_checked", "touched_tensors"]);
     assert_eq!(keys(&applied["recipe"]), ["base", "lambda", "overlap", "packs", "result", "stitch_recipe"]);
     assert_eq!(keys(&applied["recipe"]["packs"][0]), ["file", "gain", "id", "weight"]);
     let recipe: Value = serde_json::from_slice(&lab.read("out/stitch.json")).unwrap();
@@ -340,7 +340,7 @@ fn json_is_one_document_with_the_keys_that_scripts_read() {
     let locked = lab.run("lock base.safetensors p.stitch@0.5 --json").ok().json();
     assert_eq!(locked["recipe"], recipe);
     let overlap = lab.run("overlap exact.stitch lossy.stitch p.stitch --base base.safetensors --json").ok().json();
-    assert_eq!(keys(&overlap), ["ids", "overlaps", "packs"]);
+    assert_eq!(keys(&report(&overlap)), ["ids", "overlaps", "packs"]);
     assert_eq!(overlap["overlaps"].as_array().unwrap().len(), 3);
     assert_eq!(keys(&overlap["overlaps"][0]), ["by_chance", "kept", "opposite", "packs", "shared", "tensors"]);
     let diff = lab.run("diff base.safetensors tuned.safetensors --json").ok().json();
@@ -355,7 +355,7 @@ fn json_is_one_document_with_the_keys_that_scripts_read() {
         "only_in_fine_tuned",
         "tensors",
     ];
-    assert_eq!(keys(&diff), want);
+    assert_eq!(keys(&report(&diff)), want);
     assert_eq!(diff["changed"], created.json()["changed"]);
     assert_eq!(diff["elements"], created.json()["candidates"]);
 }
@@ -625,11 +625,11 @@ fn verify_checks_every_pack_and_ends_with_the_first_reason() {
     let ran = lab.run("verify lossy.stitch cut.stitch damaged.stitch --json");
     assert_eq!((ran.code, ran.stderr.lines().count()), (3, 2));
     let json = ran.json();
-    assert_eq!(keys(&json), ["error", "packs"]);
+    assert_eq!(keys(&report(&json)), ["error", "packs"]);
     assert!(json["error"]["message"].as_str().unwrap().starts_with("cut.stitch"));
     let packs = json["packs"].as_array().unwrap();
     assert_eq!(packs.iter().map(|p| p["path"].as_str().unwrap()).collect::<Vec<_>>(), [named[0], named[3], named[1]]);
-    assert_eq!((keys(&packs[0]), &packs[1]["error"]), (vec!["id", "path"], &json["error"]));
+    assert_eq!((keys(&packs[0]), &packs[1]["error"]), (vec!["id", "not_proved", "path", "proved"], &json["error"]));
     assert_eq!(packs[2]["error"]["kind"], "integrity");
     // Also where only the base tells.
     lab.run("create tuned.safetensors base.safetensors -o back.stitch --density 5%").ok();

@@ -178,7 +178,7 @@ fn what_is_no_recipe_is_malformed() {
     with(&|r| r["packs"] = json!("p")).fails(3);
     with(&|r| r["stitch_recipe"] = json!(3)).fails_with(8, &["recipe version 3"]);
     with(&|r| (r["stitch_recipe"], r["newer"]) = (json!(3), json!(1))).fails_with(8, &["recipe version 3"]);
-    with(&|r| r["overlap"] = json!("mean")).fails_with(3, &["mean"]);
+    with(&|r| r["overlap"] = json!("mean")).fails_with(8, &["mean"]);
     with(&|r| r["lambda"] = json!(1e39)).fails(3);
     with(&|r| r["packs"][0]["weight"] = json!(1e39)).fails(3);
     with(&|r| r["packs"][0]["gain"] = json!(-1.0)).fails(3);

@@ -22,7 +22,7 @@ from ._native import VERSION as __version__
 from ._native import Base, Pack
 from ._overlap import Overlap, overlap
 from ._recipe import Recipe
-from ._verify import Verified, verify
+from ._verify import Claim, Verified, VerifiedPack, verify
 from .errors import (
     BaseMismatch,
     DigestMismatch,
@@ -45,6 +45,7 @@ __all__ = [
     "Base",
     "BaseMismatch",
     "Batch",
+    "Claim",
     "Created",
     "Diff",
     "DigestMismatch",
@@ -69,6 +70,7 @@ __all__ = [
     "TensorSlice",
     "Unsupported",
     "Verified",
+    "VerifiedPack",
     "__version__",
     "apply",
     "calibrate",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
@@ -134,7 +135,13 @@ def create(
     path = None if out is None else os.fspath(out)
     tuned = tuned_of(fine_tuned, mmap)
     made = _native.create(base_of(base, mmap), tuned, path, merge_of(after, base_check=base_check), how, call_of(threads, progress))
-    return Created(path=path, **made)
+    return created_of(made)
+
+
+def created_of(made: str) -> Created:
+    """A report of the native module."""
+    report = json.loads(made)
+    return Created(**{field.name: report[field.name] for field in fields(Created)})
 
 
 def _decimal(density: Union[str, float, None]) -> Optional[str]:

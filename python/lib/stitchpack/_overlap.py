@@ -35,4 +35,4 @@ def overlap(
         raise InvalidInput("name at least two packs")
     opened = None if base is None else base_of(base, mmap)
     found = _native.overlap([pack_of(pack) for pack in named], opened, call_of(threads, progress))
-    return [Overlap(fields) for fields in json.loads(found)]
+    return [Overlap(fields) for fields in json.loads(found)["overlaps"]]

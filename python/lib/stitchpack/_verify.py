@@ -1,54 +1,83 @@
-"""What is true of a pack."""
+"""What is true of packs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import List, Optional, Union
+import json
+import os
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Union
 
 from . import _native
 from ._merge import BaseLike, PathLike, Progress, base_of, call_of, pack_of
 from ._native import Pack
+from .errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that is proved of a pack, or not."""
+
+    claim: str
+    """A stable word: ``integrity``, ``identity``, ``origin``, ``touched-tensors``, ``base``, ``outcome``, ``content``, ``harmlessness``."""
+    text: str
+    """A sentence for people."""
+
+
+@dataclass(frozen=True)
+class VerifiedPack:
+    """What is true of one pack."""
+
+    path: str
+    id: str
+    proved: List[Claim]
+    not_proved: List[Claim]
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What is true of a pack, and what nobody can know from it."""
+    """What is true of packs, and what nobody can know from them."""
 
-    id: str
-    proved: List[str] = field(default_factory=list)
-    not_proved: List[str] = field(default_factory=list)
+    ids: List[str]
+    proved: List[str]
+    """What holds for every pack, each a claim and a sentence."""
+    not_proved: List[str]
+    packs: List[VerifiedPack]
+
+    @property
+    def id(self) -> str:
+        """The id of the only pack."""
+        if len(self.ids) != 1:
+            raise InvalidInput(f"there are {len(self.ids)} packs; use ids")
+        return self.ids[0]
 
 
 def verify(
-    pack: Union[PathLike, Pack],
+    packs: Union[PathLike, Pack, Sequence[Union[PathLike, Pack]]],
     base: Optional[BaseLike] = None,
     *,
     expect_id: Optional[str] = None,
+    result: Optional[BaseLike] = None,
     base_check: str = "full",
     mmap: bool = True,
     threads: int = 0,
     progress: Optional[Progress] = None,
 ) -> Verified:
-    """Checks every digest of a pack, decodes what is in it, and, with a base, checks that it is the pack's.
+    """Checks every digest of packs, decodes what is in them, and, with a base, checks that it is the packs'.
 
-    Raises what is wrong; what it gives says what was proved and what was not.
+    Raises the first thing that is wrong. The result says what was proved and what was not.
+
+    packs: one pack or several; packs that were made after others need the base.
+    expect_id: the id that the pack must have (one pack only).
+    result: check that this model is the result: of one pack as it recorded it, or, with a base, of all packs.
     """
-    pack = pack_of(pack)
+    named = [packs] if isinstance(packs, (str, os.PathLike, Pack)) else list(packs)
     opened = None if base is None else base_of(base, mmap)
-    decoded = _native.verify(pack, opened, base_check, expect_id, call_of(threads, progress))
-    proved = ["integrity: every byte is under a digest that matches" + (", and everything decodes" if decoded else "")]
-    if expect_id is not None:
-        proved.append("identity: the id is the expected one")
-    if base is not None:
-        part = (
-            "the touched tensors of the base are the right ones" if base_check == "touched" else "the base is the right one, whole"
-        )
-        proved.append(f"base: {part}")
-    not_proved = ["harmlessness: a verified pack can still hold a bad model"]
-    if not decoded:
-        not_proved.insert(0, "content: it is coded by what the base has; give the base to decode it")
-    if base is None:
-        not_proved.insert(0, "base: none was given")
-    if expect_id is None:
-        not_proved.insert(0, "origin: compare the id with one from a source you trust (expect_id)")
-    return Verified(pack.id, proved, not_proved)
+    model = None if result is None else base_of(result, mmap)
+    each = [pack_of(pack) for pack in named]
+    found = json.loads(_native.verify(each, opened, base_check, expect_id, model, call_of(threads, progress)))
+
+    def claims(rows: List[Dict[str, str]]) -> List[Claim]:
+        return [Claim(row["claim"], row["text"]) for row in rows]
+
+    verdicts = [VerifiedPack(p["path"], p["id"], claims(p["proved"]), claims(p["not_proved"])) for p in found["packs"]]
+    return Verified(found["ids"], found["proved"], found["not_proved"], verdicts)

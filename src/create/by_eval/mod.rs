@@ -7,6 +7,8 @@ mod search;
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::apply::{ApplyOptions, apply};
 use crate::checkpoint::output::{OutputFolder, refuse_existing, refuse_input};
 use crate::checkpoint::{Checkpoint, ModelSource};
@@ -20,7 +22,7 @@ use crate::pack::OpenedPack;
 pub type Evaluate<'e> = dyn FnMut(&Path) -> Result<f64> + 'e;
 
 /// A pack that was tried.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Trial {
     /// Bytes of the pack.

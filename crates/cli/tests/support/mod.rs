@@ -416,6 +416,16 @@ impl Ran {
     }
 }
 
+/// The fields of a command's report, after a look at what every document has.
+#[track_caller]
+pub fn report(document: &Value) -> Value {
+    let mut fields = document.as_object().unwrap().clone();
+    assert_eq!(fields.remove("schema"), Some(1.into()));
+    assert!(fields.remove("command").is_some_and(|command| command.is_string()));
+    assert!(fields.remove("ok").is_some_and(|ok| ok.is_boolean()));
+    fields.into()
+}
+
 /// The keys of a JSON object, sorted.
 pub fn keys(value: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();

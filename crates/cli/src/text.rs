@@ -1,9 +1,9 @@
 //! Sentences, numbers and texts that both views use.
 
+use std::path::Path;
+
 use stitchpack::error::Escaped;
 use stitchpack::report::inspect::{Inspection, TensorReport};
-
-use crate::say::{count, counted};
 
 /// How the pack was made, in a sentence.
 pub fn made_by(i: &Inspection) -> String {
@@ -173,6 +173,52 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Bytes as a person reads them; 1 MB is 1,000,000 bytes.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..=999 => format!("{bytes} B"),
+        1_000..=999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..=999_999_999 => format!("{:.2} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A count with a comma for every three digits.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// How many of something there are.
+pub fn counted(n: u64, one: &str) -> String {
+    format!("{} {one}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// A share as a percentage with three significant digits or so.
+pub fn fine_percent(share: f64) -> String {
+    let p = share * 100.0;
+    if p >= 10.0 { format!("{p:.1} %") } else { format!("{p:.3} %") }
+}
+
+/// A list of names for a remark: the first few, escaped.
+pub fn names(list: &[String]) -> String {
+    let first: Vec<String> = list.iter().take(5).map(|n| format!("\"{}\"", Escaped(n))).collect();
+    let more = list.len().saturating_sub(5);
+    if more > 0 { format!("{} and {more} more", first.join(", ")) } else { first.join(", ") }
+}
+
+/// A path, safe for a terminal.
+pub fn path_text(path: &Path) -> String {
+    escaped(&path.to_string_lossy())
 }
 
 #[cfg(test)]

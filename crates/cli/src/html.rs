@@ -7,8 +7,8 @@ mod charts;
 use stitchpack::error::Escaped;
 use stitchpack::report::inspect::Inspection;
 
-use super::inspect_view::words::{self, percent};
-use super::say::{count, size};
+use super::text::{self, percent};
+use super::text::{count, size};
 
 /// Tensors and notes that are listed.
 const MOST_TENSORS: usize = 20;
@@ -36,7 +36,7 @@ pub fn html(inspection: &Inspection) -> String {
          <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}\
          <footer>1 MB is 1,000,000 bytes. Sizes and densities were read from the pack; how it was made, and what is \
          noted on it, is what its maker says.</footer>\n</main>\n</body>\n</html>\n",
-        include_str!("inspect_html.css"),
+        include_str!("html/page.css"),
         body.concat()
     )
 }
@@ -102,16 +102,16 @@ fn bytes(i: &Inspection) -> String {
             percent(part)
         );
     }
-    let sentences: Vec<String> = words::cost(i).iter().map(|s| format!("{}.", capital(s))).collect();
+    let sentences: Vec<String> = text::cost(i).iter().map(|s| format!("{}.", capital(s))).collect();
     let content = format!("{}<table>\n{rows}</table>\n", charts::stack(&parts, i.bytes.file));
     section("Where the bytes went", &safe(&sentences.join(" ")), &content)
 }
 
 fn tensors(i: &Inspection) -> String {
-    let all = words::kept_in_all(i).max(1) as f64;
+    let all = text::kept_in_all(i).max(1) as f64;
     let mut rows = String::new();
-    for t in words::largest(i, MOST_TENSORS) {
-        let bits = words::bits_of(t).map_or("–".into(), |b| format!("{b:.2}"));
+    for t in text::largest(i, MOST_TENSORS) {
+        let bits = text::bits_of(t).map_or("–".into(), |b| format!("{b:.2}"));
         rows += &format!(
             "<tr><td class=\"name\"><code>{}</code></td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{}</td><td class=\"n\">{bits}</td></tr>\n",
@@ -138,9 +138,9 @@ fn facts(i: &Inspection) -> String {
         ("base".into(), code(&i.base)),
         ("result".into(), i.result.as_deref().map_or("not recorded".into(), code)),
         ("written by".into(), safe(&format!("{}, format {}", i.tool, i.format))),
-        ("made by".into(), safe(&words::made_by(i))),
-        ("outcome".into(), safe(&words::outcome(i))),
-        ("keeps".into(), safe(&words::keeps(i))),
+        ("made by".into(), safe(&text::made_by(i))),
+        ("outcome".into(), safe(&text::outcome(i))),
+        ("keeps".into(), safe(&text::keeps(i))),
     ];
     for (name, globs) in [("include", &i.origin.include), ("exclude", &i.origin.exclude)] {
         if !globs.is_empty() {
@@ -160,7 +160,7 @@ fn capital(sentence: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inspect_view::tests::{HOSTILE, sample};
+    use super::super::terminal::tests::{HOSTILE, sample};
     use super::*;
 
     #[test]

@@ -2,8 +2,8 @@
 
 use stitchpack::report::inspect::{Distribution, Grid, GridRow, Inspection, Share};
 
-use super::super::inspect_view::words::{elide, ending, magnitude, percent, short_percent};
-use super::super::say::{count, size};
+use super::super::text::{count, size};
+use super::super::text::{elide, ending, magnitude, percent, short_percent};
 use super::{safe, section};
 
 /// Width of every drawing; heights follow from what is drawn.

@@ -3,14 +3,13 @@
 //! Every text that comes from a pack goes through `Escaped` before it is cut to a width, and numbers are never cut.
 
 mod heatmap;
-pub(super) mod words;
 
 use stitchpack::error::Escaped;
 use stitchpack::report::inspect::Inspection;
 
-use super::say::{count, size};
+use super::text::{self, elide, ending, escaped, magnitude, percent, wrap};
+use super::text::{count, size};
 use heatmap::Heatmap;
-use words::{elide, ending, escaped, magnitude, percent, wrap};
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +75,9 @@ impl Page {
         self.fact("base", &i.base);
         self.fact("result", i.result.as_deref().unwrap_or("not recorded"));
         self.fact("written by", &format!("{}, format {}", Escaped(&i.tool), i.format));
-        self.fact("made by", &words::made_by(i));
-        self.fact("outcome", &words::outcome(i));
-        self.fact("keeps", &words::keeps(i));
+        self.fact("made by", &text::made_by(i));
+        self.fact("outcome", &text::outcome(i));
+        self.fact("keeps", &text::keeps(i));
         for (name, globs) in [("include", &i.origin.include), ("exclude", &i.origin.exclude)] {
             if !globs.is_empty() {
                 let globs: Vec<String> = globs.iter().map(|g| Escaped(g).to_string()).collect();
@@ -123,7 +122,7 @@ impl Page {
         }
         self.line(&format!("  {:<24} {:>9}", "in all", size(i.bytes.file)));
         let width = self.style.width - 2;
-        for row in words::cost(i).iter().flat_map(|sentence| wrap(sentence, width)) {
+        for row in text::cost(i).iter().flat_map(|sentence| wrap(sentence, width)) {
             self.line(&format!("  {row}"));
         }
     }
@@ -187,7 +186,7 @@ impl Page {
     }
 
     fn top(&mut self, i: &Inspection) {
-        let top = words::largest(i, MOST_TENSORS);
+        let top = text::largest(i, MOST_TENSORS);
         if top.is_empty() {
             return;
         }
@@ -197,9 +196,9 @@ impl Page {
         self.line(&paint(self.style.colour, "2", &columns));
         for tensor in top {
             let name = ending(&Escaped(&tensor.name).to_string(), label);
-            let part = tensor.kept as f64 / words::kept_in_all(i).max(1) as f64;
+            let part = tensor.kept as f64 / text::kept_in_all(i).max(1) as f64;
             let density = percent(tensor.density.unwrap_or(0.0));
-            let bits = words::bits_of(tensor).map_or("-".into(), |b| format!("{b:.2}"));
+            let bits = text::bits_of(tensor).map_or("-".into(), |b| format!("{b:.2}"));
             let kept = count(tensor.kept);
             self.line(&format!("  {name:<label$} {kept:>13} {:>8} {density:>8} {bits:>7}", percent(part)));
         }

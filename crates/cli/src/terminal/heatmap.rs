@@ -3,8 +3,8 @@
 use stitchpack::error::Escaped;
 use stitchpack::report::inspect::{Grid, GridRow, Inspection, Share};
 
-use super::words::{elide, percent, short_percent};
 use super::{MOST_ROWS, Style};
+use crate::text::{elide, percent, short_percent};
 
 /// Backgrounds of a heatmap from sparse to dense, of the 256 colours; and whether black is legible on them.
 const HEAT: [(u8, bool); 7] = [(17, false), (18, false), (25, false), (31, false), (37, true), (79, true), (157, true)];
