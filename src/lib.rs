@@ -52,7 +52,6 @@ pub mod adapter;
 pub mod apply;
 pub mod checkpoint;
 mod codec;
-mod cpu;
 pub mod create;
 pub mod error;
 pub mod export;
@@ -71,7 +70,7 @@ pub mod model;
 pub mod pack;
 pub mod parallel;
 pub mod report;
-mod words;
+mod simd;
 
 pub use apply::{Applied, ApplyOptions, UnprovenModel, apply, lock};
 pub use checkpoint::Checkpoint;

@@ -10,7 +10,7 @@ use crate::method::float::{Element, Real};
 use crate::method::lanes::LANES;
 use crate::method::signs::{CACHED, Job, SignPart, SignScratch, Target, inside, pick};
 use crate::method::stitch::{Met, OverlapRule, add_to_element, combine};
-use crate::words::{WORD, members};
+use crate::simd::{Level, WORD, compiled_twice, members};
 
 /// Words of elements that are put side by side at once.
 const ROUND: usize = 4;
@@ -45,17 +45,18 @@ impl Default for ListScratch {
     }
 }
 
-/// Notes for each of the elements `units` which parts keep it.
-#[inline(always)]
-pub(super) fn mark<R>(parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut ListScratch) {
-    let ListScratch { marks, minus, shared, .. } = scratch;
-    marks.clear();
-    shared.clear();
-    if parts.len() > 1 {
-        marks.resize(units.len(), 0);
-        minus.resize(units.len(), 0);
-        for (number, part) in parts.iter().enumerate() {
-            at_each(part.ahead(), units.start, marks, repeat(1 << number), |mark, own| *mark |= own);
+compiled_twice! {
+    /// Notes for each of the elements `units` which parts keep it.
+    pub(super) fn mark<R>[_level](parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut ListScratch) {
+        let ListScratch { marks, minus, shared, .. } = scratch;
+        marks.clear();
+        shared.clear();
+        if parts.len() > 1 {
+            marks.resize(units.len(), 0);
+            minus.resize(units.len(), 0);
+            for (number, part) in parts.iter().enumerate() {
+                at_each(part.ahead(), units.start, marks, repeat(1 << number), |mark, own| *mark |= own);
+            }
         }
     }
 }
@@ -90,7 +91,8 @@ fn at_each<T, U>(
 
 /// Adds one part where it alone keeps an element, and notes where it does not.
 #[inline(always)]
-pub(super) fn add<E: Element, const WIDE: bool>(
+pub(super) fn add<E: Element>(
+    level: impl Level,
     target: &mut Target,
     part: &mut SignPart<'_, E::Real>,
     job: &Job<E::Real>,
@@ -98,16 +100,17 @@ pub(super) fn add<E: Element, const WIDE: bool>(
     let has_lanes = E::HAS_LANES && job.added.iter().all(|d| d.is_finite());
     for positions in part.ahead().chunks(ROUND * WORD) {
         match (has_lanes, E::BYTES) {
-            (true, 2) => add_round::<E, 2, WIDE>(target, part, positions, job, |scratch| &mut scratch.narrow),
-            (true, 4) => add_round::<E, 4, WIDE>(target, part, positions, job, |scratch| &mut scratch.wide),
-            _ => add_each::<E, WIDE>(target, part, positions, job),
+            (true, 2) => add_round::<E, 2>(level, target, part, positions, job, |scratch| &mut scratch.narrow),
+            (true, 4) => add_round::<E, 4>(level, target, part, positions, job, |scratch| &mut scratch.wide),
+            _ => add_each::<E>(level, target, part, positions, job),
         }
     }
 }
 
 /// Adds to at most [`ROUND`] words of elements, of `N` bytes each.
 #[inline(always)]
-fn add_round<E: Element, const N: usize, const WIDE: bool>(
+fn add_round<E: Element, const N: usize>(
+    level: impl Level,
     target: &mut Target,
     part: &mut SignPart<'_, E::Real>,
     positions: &[u32],
@@ -116,7 +119,7 @@ fn add_round<E: Element, const N: usize, const WIDE: bool>(
 ) {
     let Target { run, scratch: SignScratch { lists, .. }, met } = target;
     let (start, run) = (job.units.start, run.as_chunks_mut::<N>().0.get_mut(job.units.clone()).unwrap_or_default());
-    let alone = kept_alone::<_, WIDE>(positions, job, lists);
+    let alone = kept_alone(level, positions, job, lists);
     at_each(positions, start, run, side_by_side(lists), |place, to| *to = *place);
     for ((i, chunk), alone) in positions.chunks(WORD).enumerate().zip(alone) {
         let (minus, all) = (part.next_signs(), inside(0, chunk.len()));
@@ -131,13 +134,14 @@ fn add_round<E: Element, const N: usize, const WIDE: bool>(
 
 /// Adds to elements one after another.
 #[inline(always)]
-fn add_each<E: Element, const WIDE: bool>(
+fn add_each<E: Element>(
+    level: impl Level,
     target: &mut Target,
     part: &mut SignPart<'_, E::Real>,
     positions: &[u32],
     job: &Job<E::Real>,
 ) {
-    let alone = kept_alone::<_, WIDE>(positions, job, &mut target.scratch.lists);
+    let alone = kept_alone(level, positions, job, &mut target.scratch.lists);
     for (chunk, alone) in positions.chunks(WORD).zip(alone) {
         let minus = part.next_signs();
         part.pass(chunk.len());
@@ -151,13 +155,13 @@ fn add_each<E: Element, const WIDE: bool>(
 
 /// One bit a position of a round: whether this part alone keeps it. What follows the last position means nothing.
 #[inline(always)]
-fn kept_alone<R, const WIDE: bool>(positions: &[u32], job: &Job<R>, scratch: &mut ListScratch) -> [u64; ROUND] {
+fn kept_alone<R>(level: impl Level, positions: &[u32], job: &Job<R>, scratch: &mut ListScratch) -> [u64; ROUND] {
     let mut alone = [u64::MAX; ROUND];
     if !scratch.marks.is_empty() {
         let ListScratch { marks, round_marks, .. } = scratch;
         at_each(positions, job.units.start, marks, &mut *round_marks, |mark, to| *to = *mark);
         for (alone, marks) in alone.iter_mut().zip(round_marks.as_chunks::<WORD>().0) {
-            *alone = members::<WIDE>(marks, 1 << job.number);
+            *alone = members(level, marks, 1 << job.number);
         }
     }
     alone

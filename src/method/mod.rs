@@ -12,4 +12,3 @@ pub(crate) mod shares;
 pub(crate) mod signs;
 pub mod step;
 pub mod stitch;
-mod wide;

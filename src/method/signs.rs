@@ -8,9 +8,8 @@ use std::ops::Range;
 use crate::method::float::{Element, Real};
 use crate::method::listed::{self, ListScratch, MOST_LISTED};
 use crate::method::stitch::{Met, OverlapRule, add_to_element, alone, combine};
-use crate::method::wide;
 use crate::model::delta::SignBlock;
-use crate::words::{FEW, WORD, deposit};
+use crate::simd::{FEW, WORD, compiled_twice, deposit};
 
 /// Elements that all parts pass before the next ones are looked at: 32 KiB of half-precision floats, and what is noted of each.
 pub(crate) const CACHED: usize = 1 << 14;
@@ -122,7 +121,7 @@ pub(crate) fn stitch_signs<E: Element>(
     let is_listed = parts.len() <= MOST_LISTED && parts.iter().all(|part| part.signs.mask.is_empty());
     if is_listed {
         parts.iter_mut().for_each(|part| part.look_ahead(units.end));
-        wide::mark(parts, &units, &mut scratch.lists);
+        listed::mark(parts, &units, &mut scratch.lists);
     } else {
         find_several(parts, &units, scratch);
         scratch.shared.clear();
@@ -131,7 +130,7 @@ pub(crate) fn stitch_signs<E: Element>(
     for (number, part) in parts.iter_mut().enumerate() {
         let scaled = |d| E::Real::from_f32(lambda).mul(alone(rule, d, part.weight));
         let job = Job { added: part.deltas.map(scaled), units: units.clone(), number, is_listed };
-        wide::add_to_run::<E>(&mut target, part, &job);
+        add_part::<E>(&mut target, part, &job);
     }
     let Target { run, scratch: SignScratch { shared, lists, .. }, met } = target;
     if is_listed {
@@ -201,28 +200,29 @@ fn find_several<R>(parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mu
     }
 }
 
-/// Adds one part where it alone keeps an element, and notes where it does not.
-#[inline(always)]
-pub(super) fn add_part<E: Element, const WIDE: bool>(
-    target: &mut Target,
-    part: &mut SignPart<'_, E::Real>,
-    job: &Job<E::Real>,
-) {
-    if job.is_listed {
-        return listed::add::<E, WIDE>(target, part, job);
-    }
-    let units = &job.units;
-    let words = units.start / WORD..units.end.div_ceil(WORD).min(part.signs.mask.len());
-    let is_dense = !SignBlock::is_listed(part.signs.signs.len() as u32, part.signs.mask.len() as u32);
-    for word in words {
-        let start = word * WORD;
-        let kept = part.signs.mask.get(word).copied().unwrap_or(0);
-        let kept = kept & inside(units.start.saturating_sub(start), units.end - start);
-        let minus = deposit::<WIDE>(part.next_signs(), kept);
-        part.pass(kept.count_ones() as usize);
-        let others = target.scratch.several.get(word).copied().unwrap_or(0) & kept;
-        note(others, minus, start, job.number, &mut target.scratch.shared);
-        add_word::<E>(target.run, start, (kept & !others, minus), is_dense, job.added, target.met);
+compiled_twice! {
+    /// Adds one part where it alone keeps an element, and notes where it does not.
+    fn add_part<E: Element>[level](
+        target: &mut Target,
+        part: &mut SignPart<'_, E::Real>,
+        job: &Job<E::Real>,
+    ) {
+        if job.is_listed {
+            return listed::add::<E>(level, target, part, job);
+        }
+        let units = &job.units;
+        let words = units.start / WORD..units.end.div_ceil(WORD).min(part.signs.mask.len());
+        let is_dense = !SignBlock::is_listed(part.signs.signs.len() as u32, part.signs.mask.len() as u32);
+        for word in words {
+            let start = word * WORD;
+            let kept = part.signs.mask.get(word).copied().unwrap_or(0);
+            let kept = kept & inside(units.start.saturating_sub(start), units.end - start);
+            let minus = deposit(level, part.next_signs(), kept);
+            part.pass(kept.count_ones() as usize);
+            let others = target.scratch.several.get(word).copied().unwrap_or(0) & kept;
+            note(others, minus, start, job.number, &mut target.scratch.shared);
+            add_word::<E>(target.run, start, (kept & !others, minus), is_dense, job.added, target.met);
+        }
     }
 }
 

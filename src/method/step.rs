@@ -1,10 +1,9 @@
 //! Steps: the signed distance between two bit patterns. spec/numbers.md, "Steps".
 
 use crate::method::float::{load_unit, store_unit};
-use crate::method::wide;
 use crate::model::delta::{BlockDelta, StepBlock};
 use crate::model::dtype::Dtype;
-use crate::words::{FEW, WORD, expand_shorts, extend_kept, members};
+use crate::simd::{FEW, Level, WORD, compiled_twice, compress_word, expand_word, members};
 
 /// The place of a float's bits in the order of the floats, as a two's-complement number of the same width: magnitude m for
 /// plus, −1 − m for minus. For what is no float, the bits themselves. [STP-1]
@@ -42,40 +41,36 @@ pub(crate) fn apply_steps(dtype: Dtype, run: &mut [u8], positions: &[u32], steps
 
 /// [`apply_steps`] of a block of steps of 16 bits.
 pub(crate) fn apply_short_steps(dtype: Dtype, run: &mut [u8], block: &StepBlock) {
-    wide::apply_short_steps(dtype.is_float(), run, block);
+    if dtype.is_float() { move_short::<true>(run, block) } else { move_short::<false>(run, block) }
 }
 
-#[inline(always)]
-pub(super) fn apply_short_inline<const FLOAT: bool, const WIDE: bool>(run: &mut [u8], block: &StepBlock) {
-    let mut steps = block.steps.as_slice();
-    if block.spread {
-        for (unit, step) in run.as_chunks_mut::<2>().0.iter_mut().zip(steps) {
-            *unit = moved_short::<FLOAT>(*unit, *step);
+compiled_twice! {
+    fn move_short<const FLOAT: bool>[level](run: &mut [u8], block: &StepBlock) {
+        let mut steps = block.steps.as_slice();
+        if block.spread {
+            for (unit, step) in run.as_chunks_mut::<2>().0.iter_mut().zip(steps) {
+                *unit = moved_short::<FLOAT>(*unit, *step);
+            }
+            return;
         }
-        return;
-    }
-    for (word, units) in block.mask.iter().zip(run.as_chunks_mut::<2>().0.chunks_mut(WORD)) {
-        let (own, rest) = steps.split_at_checked(word.count_ones() as usize).unwrap_or_default();
-        // Where many are moved, all of the word are, the others by nothing.
-        if own.len() > FEW as usize {
-            let mut first = [0; WORD];
-            match steps.first_chunk::<WORD>() {
-                Some(all) => first = *all,
-                None => first.iter_mut().zip(own).for_each(|(to, from)| *to = *from),
-            }
-            for (unit, step) in units.iter_mut().zip(expand_shorts::<WIDE>(&first, *word)) {
-                *unit = moved_short::<FLOAT>(*unit, step);
-            }
-        } else {
-            let mut left = *word;
-            for step in own {
-                if let Some(unit) = units.get_mut(left.trailing_zeros() as usize) {
-                    *unit = moved_short::<FLOAT>(*unit, *step);
+        for (word, units) in block.mask.iter().zip(run.as_chunks_mut::<2>().0.chunks_mut(WORD)) {
+            let (own, rest) = steps.split_at_checked(word.count_ones() as usize).unwrap_or_default();
+            // Where many are moved, all of the word are, the others by nothing.
+            if own.len() > FEW as usize {
+                for (unit, step) in units.iter_mut().zip(expand_word(level, steps, *word)) {
+                    *unit = moved_short::<FLOAT>(*unit, step);
                 }
-                left &= left.wrapping_sub(1);
+            } else {
+                let mut left = *word;
+                for step in own {
+                    if let Some(unit) = units.get_mut(left.trailing_zeros() as usize) {
+                        *unit = moved_short::<FLOAT>(*unit, *step);
+                    }
+                    left &= left.wrapping_sub(1);
+                }
             }
+            steps = rest;
         }
-        steps = rest;
     }
 }
 
@@ -94,31 +89,29 @@ fn short_order<const FLOAT: bool>(bits: u16) -> u16 {
 /// [`differences`] of units of 16 bits.
 pub(crate) fn short_differences(dtype: Dtype, from: &[u8], to: &[u8], out: &mut StepBlock) {
     out.clear();
-    wide::short_differences(dtype.is_float(), from, to, out);
+    if dtype.is_float() { add_words::<true>(from, to, out) } else { add_words::<false>(from, to, out) }
 }
 
-#[inline(always)]
-pub(super) fn short_differences_inline<const FLOAT: bool, const WIDE: bool>(
-    from: &[u8],
-    to: &[u8],
-    out: &mut StepBlock,
-) {
-    const BYTES: usize = 2 * WORD;
-    let ((runs, from_rest), (others, to_rest)) = (from.as_chunks::<BYTES>(), to.as_chunks::<BYTES>());
-    for (run, other) in runs.iter().zip(others) {
-        add_word::<FLOAT, WIDE>(run, other, out);
-    }
-    if !from_rest.is_empty() {
-        let (mut run, mut other) = ([0; BYTES], [0; BYTES]);
-        run.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
-        other.iter_mut().zip(to_rest).for_each(|(to, from)| *to = *from);
-        add_word::<FLOAT, WIDE>(&run, &other, out);
+compiled_twice! {
+    /// Adds the units that differ.
+    fn add_words<const FLOAT: bool>[level](from: &[u8], to: &[u8], out: &mut StepBlock) {
+        const BYTES: usize = 2 * WORD;
+        let ((runs, from_rest), (others, to_rest)) = (from.as_chunks::<BYTES>(), to.as_chunks::<BYTES>());
+        for (run, other) in runs.iter().zip(others) {
+            add_word::<FLOAT>(level, run, other, out);
+        }
+        if !from_rest.is_empty() {
+            let (mut run, mut other) = ([0; BYTES], [0; BYTES]);
+            run.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+            other.iter_mut().zip(to_rest).for_each(|(to, from)| *to = *from);
+            add_word::<FLOAT>(level, &run, &other, out);
+        }
     }
 }
 
 /// Adds the units of one word that differ.
 #[inline(always)]
-fn add_word<const FLOAT: bool, const WIDE: bool>(from: &[u8; 2 * WORD], to: &[u8; 2 * WORD], out: &mut StepBlock) {
+fn add_word<const FLOAT: bool>(level: impl Level, from: &[u8; 2 * WORD], to: &[u8; 2 * WORD], out: &mut StepBlock) {
     if from == to {
         return out.mask.push(0);
     }
@@ -127,27 +120,24 @@ fn add_word<const FLOAT: bool, const WIDE: bool>(from: &[u8; 2 * WORD], to: &[u8
         let [a, b] = [a, b].map(|unit| short_order::<FLOAT>(u16::from_le_bytes(*unit)));
         *step = b.wrapping_sub(a);
     }
-    let kept = !members::<WIDE>(&steps.map(|step| u8::from(step != 0)), 0);
+    let kept = !members(level, &steps.map(|step| u8::from(step != 0)), 0);
     out.mask.push(kept);
-    extend_kept::<u16, WIDE>(&steps, kept, &mut out.steps);
+    compress_word(level, &steps, kept, &mut out.steps);
 }
 
-/// The units of a run that differ, and their steps. [STP-1]
-pub(crate) fn differences(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
-    wide::differences(dtype, from, to)
-}
-
-#[inline(always)]
-pub(super) fn differences_inline(dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
-    match (dtype.unit_bytes(), dtype.is_float()) {
-        (1, true) => differences_of::<1, true>(from, to),
-        (2, true) => differences_of::<2, true>(from, to),
-        (4, true) => differences_of::<4, true>(from, to),
-        (8, true) => differences_of::<8, true>(from, to),
-        (1, false) => differences_of::<1, false>(from, to),
-        (2, false) => differences_of::<2, false>(from, to),
-        (4, false) => differences_of::<4, false>(from, to),
-        _ => differences_of::<8, false>(from, to),
+compiled_twice! {
+    /// The units of a run that differ, and their steps. [STP-1]
+    pub(crate) fn differences[_level](dtype: Dtype, from: &[u8], to: &[u8]) -> BlockDelta {
+        match (dtype.unit_bytes(), dtype.is_float()) {
+            (1, true) => differences_of::<1, true>(from, to),
+            (2, true) => differences_of::<2, true>(from, to),
+            (4, true) => differences_of::<4, true>(from, to),
+            (8, true) => differences_of::<8, true>(from, to),
+            (1, false) => differences_of::<1, false>(from, to),
+            (2, false) => differences_of::<2, false>(from, to),
+            (4, false) => differences_of::<4, false>(from, to),
+            _ => differences_of::<8, false>(from, to),
+        }
     }
 }
 
@@ -256,6 +246,7 @@ fn width_mask(dtype: Dtype) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::narrowly;
 
     #[test]
     fn order_counts_the_floats_upward() {
@@ -284,19 +275,13 @@ mod tests {
                 let slow = differences(dtype, &from, &to);
                 let (mut block, mut narrow, mut list) = <(StepBlock, StepBlock, BlockDelta)>::default();
                 short_differences(dtype, &from, &to, &mut block);
-                match dtype.is_float() {
-                    true => short_differences_inline::<true, false>(&from, &to, &mut narrow),
-                    false => short_differences_inline::<false, false>(&from, &to, &mut narrow),
-                }
+                narrowly(|| short_differences(dtype, &from, &to, &mut narrow));
                 assert_eq!(block, narrow);
                 block.list(&mut list);
                 assert_eq!(list, slow, "{dtype}: {units} units, {share} of 100 moved");
                 let (mut run, mut by_narrow) = (from.clone(), from);
                 apply_short_steps(dtype, &mut run, &block);
-                match dtype.is_float() {
-                    true => apply_short_inline::<true, false>(&mut by_narrow, &block),
-                    false => apply_short_inline::<false, false>(&mut by_narrow, &block),
-                }
+                narrowly(|| apply_short_steps(dtype, &mut by_narrow, &block));
                 assert_eq!((&run, &by_narrow), (&to, &to), "{dtype}: {units} units, {share} of 100 moved");
             }
         }

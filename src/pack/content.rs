@@ -4,7 +4,7 @@ use crate::format::table::Table;
 use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
 use crate::model::digest::{Digest, Digester, Role};
 use crate::model::tensor::TensorInfo;
-use crate::words::{WORD, count, list_shorts};
+use crate::simd::{WORD, count, list_shorts};
 
 /// Units of a leaf: fixed, so that the block size of a file makes no difference. [CID-2]
 const LEAF: u64 = 1 << 10;

@@ -9,7 +9,7 @@ use crate::codec::{codes, positions};
 use crate::error::{Error, Result};
 use crate::model::codec::{MaskCodec, ValueCodec};
 use crate::model::delta::{BlockDelta, SignBlock, StepBlock, ValueKind, list_bits};
-use crate::words;
+use crate::simd;
 
 /// How a block is stored.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +156,7 @@ fn decode_mask(
         return positions::decode_bits(stored.mask_codec, stored.mask, stored.kept, frame.len, listed, out);
     };
     mask::decode(coder, &frame.units(), stored.mask, scratch)?;
-    stored.check_kept(words::count(&scratch.bits))?;
+    stored.check_kept(simd::count(&scratch.bits))?;
     // The next mask is decoded into what this one leaves.
     std::mem::swap(&mut scratch.bits, out);
     Ok(())

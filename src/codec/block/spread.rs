@@ -9,7 +9,7 @@ use crate::codec::classes::symbols::Split;
 use crate::codec::classes::{mask, values};
 use crate::error::{Error, Result};
 use crate::model::delta::{BlockDelta, StepBlock, ValueKind};
-use crate::words::{WORD, count, find_kept, pick, spread_shorts};
+use crate::simd::{WORD, compress, count, expand, nonzero};
 
 /// States of the codes: more than those of kept units have, as there are many more of these.
 const STATES: usize = 4;
@@ -35,7 +35,7 @@ pub(super) fn encode(
     }
     let values = match found {
         Found::Steps(block) => {
-            spread_shorts(&block.mask, &block.steps, all);
+            expand(&block.mask, &block.steps, all);
             let steps = of_class(all, frame.len, bits);
             values::encode_short::<STATES>(&coder.model, classes, &steps)
         }
@@ -70,10 +70,10 @@ pub(super) fn decode_steps(
         values::decode_short::<STATES>(&coder.model, classes, stored.values, &mut out.steps)?;
     } else {
         values::decode_short::<STATES>(&coder.model, classes, stored.values, all)?;
-        spread_shorts(bits, all, &mut out.steps);
+        expand(bits, all, &mut out.steps);
     }
     out.spread = true;
-    find_kept(&out.steps, &mut out.mask);
+    nonzero(&out.steps, &mut out.mask);
     stored.check_kept(count(&out.mask))
 }
 
@@ -139,6 +139,6 @@ fn of_class<'a>(all: &'a [u16], len: u32, with: &[u64]) -> std::borrow::Cow<'a, 
         return all.get(..len as usize).unwrap_or(&[]).into();
     }
     let mut out = Vec::with_capacity(all.len().saturating_add(WORD));
-    pick(all, with, &mut out);
+    compress(all, with, &mut out);
     out.into()
 }

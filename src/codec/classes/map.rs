@@ -1,10 +1,9 @@
 //! The class of every unit of a block. [CLS-4]
 
 use crate::codec::classes::coder::{Coder, DEAD, row_len};
-use crate::codec::classes::wide;
 use crate::model::dtype::{Dtype, Float};
 use crate::model::tensor::TensorInfo;
-use crate::words::{WORD, members, pick};
+use crate::simd::{Level, Narrow, WORD, compiled_twice, compress, members};
 
 /// What a dead row or column has instead of a class.
 pub(crate) const NO_CLASS: u8 = 255;
@@ -96,41 +95,7 @@ pub(crate) fn exponents(dtype: Dtype, bytes: &[u8], out: &mut Vec<u8>) {
 impl ClassMap {
     /// Fills the map for a block: `rows` are the levels of its row runs (none where rows make no difference).
     pub fn fill(&mut self, coder: &Coder, units: &Units, rows: &[i16]) {
-        wide::fill(self, coder, units, rows);
-    }
-
-    #[inline(always)]
-    pub(super) fn fill_inline(&mut self, coder: &Coder, units: &Units, rows: &[i16]) {
-        let Units { info, start, len, base } = *units;
-        // Every unit is written below; only what pads the last word has to be cleared.
-        self.classes.resize((len as usize).next_multiple_of(WORD), NO_CLASS);
-        let (mut rest, padding) = self.classes.split_at_mut_checked(len as usize).unwrap_or_default();
-        padding.fill(NO_CLASS);
-        let unit = info.dtype.unit_bytes();
-        let runs = row_runs(row_len(info, coder.axis), start, len);
-        let levels = rows.iter().copied().chain(std::iter::repeat(0));
-        let last = coder.model.last();
-        for (run, level) in runs.zip(levels) {
-            let (out, after) = std::mem::take(&mut rest).split_at_mut_checked(run.len).unwrap_or_default();
-            rest = after;
-            if level == DEAD {
-                out.fill(NO_CLASS);
-                continue;
-            }
-            let columns = coder.columns.get(run.column..run.column.saturating_add(run.len)).unwrap_or(&[]);
-            let origin = coder.origin.saturating_add(level);
-            let bytes = base.get(run.start.wrapping_mul(unit)..run.start.wrapping_add(run.len).wrapping_mul(unit));
-            match (coder.uses_base, bytes) {
-                (true, Some(bytes)) => by_base_of(info.dtype, out, bytes, origin, columns, last),
-                _ if columns.is_empty() => out.fill(origin.clamp(0, last) as u8),
-                _ => {
-                    for (class, column) in out.iter_mut().zip(columns) {
-                        *class = class_of(origin.wrapping_add(*column), last);
-                    }
-                }
-            }
-        }
-        rest.fill(NO_CLASS);
+        fill(&mut self.classes, coder, units, rows);
     }
 
     /// Units of each class.
@@ -159,7 +124,7 @@ impl ClassMap {
     /// One bit a unit: whether it has a class.
     pub fn with_class(&self, out: &mut Vec<u64>) {
         let chunks = self.classes.as_chunks::<WORD>().0.iter();
-        out.extend(chunks.map(|chunk| !members::<false>(chunk, NO_CLASS)));
+        out.extend(chunks.map(|chunk| !members(Narrow, chunk, NO_CLASS)));
     }
 
     /// The classes of the first units.
@@ -187,20 +152,56 @@ impl ClassMap {
     /// The classes of the units whose bits are set, in order.
     pub fn of_kept(&self, bits: &[u64], out: &mut Vec<u8>) {
         out.clear();
-        pick(&self.classes, bits, out);
+        compress(&self.classes, bits, out);
     }
 
     /// The units of a class, as words of one bit a unit.
     #[inline(always)]
-    pub fn words<const WIDE: bool>(&self, class: u8) -> impl Iterator<Item = u64> + '_ {
-        self.classes.as_chunks::<WORD>().0.iter().map(move |chunk| members::<WIDE>(chunk, class))
+    pub fn words(&self, level: impl Level, class: u8) -> impl Iterator<Item = u64> + '_ {
+        self.classes.as_chunks::<WORD>().0.iter().map(move |chunk| members(level, chunk, class))
     }
 
     /// Word `i` of the units of a class.
     #[inline(always)]
-    pub fn word<const WIDE: bool>(&self, i: usize, class: u8) -> Option<u64> {
+    pub fn word(&self, level: impl Level, i: usize, class: u8) -> Option<u64> {
         let chunk = self.classes.get(i.wrapping_mul(WORD)..)?.first_chunk::<WORD>()?;
-        Some(members::<WIDE>(chunk, class))
+        Some(members(level, chunk, class))
+    }
+}
+
+compiled_twice! {
+    /// [`ClassMap::fill`].
+    fn fill[_level](classes: &mut Vec<u8>, coder: &Coder, units: &Units, rows: &[i16]) {
+        let Units { info, start, len, base } = *units;
+        // Every unit is written below; only what pads the last word has to be cleared.
+        classes.resize((len as usize).next_multiple_of(WORD), NO_CLASS);
+        let (mut rest, padding) = classes.split_at_mut_checked(len as usize).unwrap_or_default();
+        padding.fill(NO_CLASS);
+        let unit = info.dtype.unit_bytes();
+        let runs = row_runs(row_len(info, coder.axis), start, len);
+        let levels = rows.iter().copied().chain(std::iter::repeat(0));
+        let last = coder.model.last();
+        for (run, level) in runs.zip(levels) {
+            let (out, after) = std::mem::take(&mut rest).split_at_mut_checked(run.len).unwrap_or_default();
+            rest = after;
+            if level == DEAD {
+                out.fill(NO_CLASS);
+                continue;
+            }
+            let columns = coder.columns.get(run.column..run.column.saturating_add(run.len)).unwrap_or(&[]);
+            let origin = coder.origin.saturating_add(level);
+            let bytes = base.get(run.start.wrapping_mul(unit)..run.start.wrapping_add(run.len).wrapping_mul(unit));
+            match (coder.uses_base, bytes) {
+                (true, Some(bytes)) => by_base_of(info.dtype, out, bytes, origin, columns, last),
+                _ if columns.is_empty() => out.fill(origin.clamp(0, last) as u8),
+                _ => {
+                    for (class, column) in out.iter_mut().zip(columns) {
+                        *class = class_of(origin.wrapping_add(*column), last);
+                    }
+                }
+            }
+        }
+        rest.fill(NO_CLASS);
     }
 }
 

@@ -3,11 +3,10 @@
 use crate::codec::classes::coder::{Coder, level_of, row_len, symbol_of};
 use crate::codec::classes::map::{ClassMap, Units, row_runs};
 use crate::codec::classes::walker::{ByRun, ByUnit, Passed, Run, Walker, class_runs};
-use crate::codec::classes::wide;
 use crate::codec::entropy::gaps::GapTable;
 use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::error::{Error, Result};
-use crate::words::{WORD, count};
+use crate::simd::{WORD, compiled_twice, count};
 
 /// The levels of the rows, then class by class whether it keeps any, and the gaps. `None` where the coder's tables lack a symbol
 /// or a dead row keeps something.
@@ -22,7 +21,7 @@ pub(crate) fn encode(coder: &Coder, map: &ClassMap, bits: &[u64], rows: &[i16]) 
         let empty = class.empty();
         encoder.put(if kept { (empty, 4096u16.saturating_sub(empty)) } else { (0, empty) });
         if kept {
-            wide::gaps(&mut encoder, GapTable::of(class.odds), map, number, bits);
+            gaps(&mut encoder, GapTable::of(class.odds), map, number, bits);
         }
     }
     Some(encoder.finish::<1>())
@@ -46,7 +45,7 @@ fn occupied(coder: &Coder, map: &ClassMap, bits: &[u64]) -> [bool; 256] {
     // In a dense mask every class soon shows.
     if count(bits) > (bits.len() as u64).saturating_mul(WORD as u64 / 4) && !map.any_without() {
         for ((number, _), slot) in (0u8..).zip(&coder.model.classes).zip(&mut out) {
-            *slot = wide::keeps(map, number, bits);
+            *slot = keeps(map, number, bits);
         }
         return out;
     }
@@ -63,37 +62,39 @@ fn occupied(coder: &Coder, map: &ClassMap, bits: &[u64]) -> [bool; 256] {
     out
 }
 
-/// Whether any unit of a class is kept.
-#[inline(always)]
-pub(super) fn keeps<const WIDE: bool>(map: &ClassMap, class: u8, bits: &[u64]) -> bool {
-    for (members, kept) in map.words::<WIDE>(class).zip(bits) {
-        if members & kept != 0 {
-            return true;
+compiled_twice! {
+    /// Whether any unit of a class is kept.
+    fn keeps[level](map: &ClassMap, class: u8, bits: &[u64]) -> bool {
+        for (members, kept) in map.words(level, class).zip(bits) {
+            if members & kept != 0 {
+                return true;
+            }
         }
+        false
     }
-    false
 }
 
-/// The gaps of one class, and its end.
-#[inline(always)]
-pub(super) fn gaps<const WIDE: bool>(encoder: &mut Encoder, table: &GapTable, map: &ClassMap, class: u8, bits: &[u64]) {
-    let mut since = 0u64;
-    for (members, kept) in map.words::<WIDE>(class).zip(bits) {
-        let mut hits = if table.inverted { members & !kept } else { members & kept };
-        let mut used = 0u64;
-        while hits != 0 {
-            let below = (hits & hits.wrapping_neg()).wrapping_sub(1);
-            let rank = u64::from((members & below).count_ones());
-            let gap = since.wrapping_add(rank).wrapping_sub(used);
-            put(encoder, table, gap >> table.shift);
-            encoder.bits.put(gap, table.shift);
-            (since, used) = (0, rank.wrapping_add(1));
-            hits &= hits.wrapping_sub(1);
+compiled_twice! {
+    /// The gaps of one class, and its end.
+    fn gaps[level](encoder: &mut Encoder, table: &GapTable, map: &ClassMap, class: u8, bits: &[u64]) {
+        let mut since = 0u64;
+        for (members, kept) in map.words(level, class).zip(bits) {
+            let mut hits = if table.inverted { members & !kept } else { members & kept };
+            let mut used = 0u64;
+            while hits != 0 {
+                let below = (hits & hits.wrapping_neg()).wrapping_sub(1);
+                let rank = u64::from((members & below).count_ones());
+                let gap = since.wrapping_add(rank).wrapping_sub(used);
+                put(encoder, table, gap >> table.shift);
+                encoder.bits.put(gap, table.shift);
+                (since, used) = (0, rank.wrapping_add(1));
+                hits &= hits.wrapping_sub(1);
+            }
+            since = since.wrapping_add(u64::from(members.count_ones())).wrapping_sub(used);
         }
-        since = since.wrapping_add(u64::from(members.count_ones())).wrapping_sub(used);
+        // The end: the smallest high part that no gap can have any more.
+        put(encoder, table, since.div_ceil(1 << table.shift));
     }
-    // The end: the smallest high part that no gap can have any more.
-    put(encoder, table, since.div_ceil(1 << table.shift));
 }
 
 /// The high part of a gap.
@@ -132,7 +133,7 @@ pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decod
     if needs_map(coder) {
         out.map.fill(coder, units, &out.rows);
         read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
-            wide::read_class(decoder, table, &out.map, number, bits)
+            read_class_of_map(decoder, table, &out.map, number, bits)
         })?;
     } else {
         let runs = class_runs(coder, units, &out.rows);
@@ -140,7 +141,7 @@ pub(crate) fn decode(coder: &Coder, units: &Units, bytes: &[u8], out: &mut Decod
         read_classes(&mut decoder, coder, &mut out.bits, |number, decoder, table, bits| {
             let own = runs.get(usize::from(number)).map_or(&[][..], Vec::as_slice);
             let list = if table.inverted { &mut missing } else { &mut *positions };
-            wide::read_class_of_runs(decoder, table, own, number, bits, list)
+            read_class_of_runs(decoder, table, own, number, bits, list)
         })?;
         // Classes may lie between each other, and of an inverted one it is known what is missing.
         if !missing.is_empty() || !positions.is_sorted() || positions.len() as u64 != count(&out.bits) {
@@ -190,16 +191,31 @@ fn read_classes(
     Ok(())
 }
 
-/// Reads the kept units of one class of a map.
-#[inline(always)]
-pub(super) fn read_class_of_map<const WIDE: bool>(
-    decoder: &mut Decoder<1>,
-    table: &GapTable,
-    map: &ClassMap,
-    class: u8,
-    bits: &mut [u64],
-) -> Result<()> {
-    read_class(decoder, table, class, &mut ByUnit::<WIDE>::new(map, class), bits)
+compiled_twice! {
+    /// Reads the kept units of one class of a map.
+    fn read_class_of_map[level](
+        decoder: &mut Decoder<1>,
+        table: &GapTable,
+        map: &ClassMap,
+        class: u8,
+        bits: &mut [u64],
+    ) -> Result<()> {
+        read_class(decoder, table, class, &mut ByUnit::new(level, map, class), bits)
+    }
+}
+
+compiled_twice! {
+    /// Reads the kept units of one class of runs, and lists what is read.
+    fn read_class_of_runs[_level](
+        decoder: &mut Decoder<1>,
+        table: &GapTable,
+        runs: &[Run],
+        class: u8,
+        bits: &mut [u64],
+        list: &mut Vec<u32>,
+    ) -> Result<()> {
+        read_class(decoder, table, class, &mut ByRun::new(runs, list), bits)
+    }
 }
 
 /// Reads gaps as long as any but the longest is sure to end within the run; the entry of one that may be longer.
@@ -238,19 +254,6 @@ fn read_sure(
         *decoder = own;
     }
     None
-}
-
-/// Reads the kept units of one class of runs.
-#[inline(always)]
-pub(super) fn read_class_of_runs(
-    decoder: &mut Decoder<1>,
-    table: &GapTable,
-    runs: &[Run],
-    class: u8,
-    bits: &mut [u64],
-    list: &mut Vec<u32>,
-) -> Result<()> {
-    read_class(decoder, table, class, &mut ByRun::new(runs, list), bits)
 }
 
 #[inline(always)]

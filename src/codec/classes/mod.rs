@@ -11,11 +11,10 @@ pub(crate) mod coder;
 pub(crate) mod map;
 pub(crate) mod mask;
 pub(crate) mod model;
-pub(crate) mod short;
+pub(crate) mod steps16;
 pub(crate) mod symbols;
 pub(crate) mod values;
 mod walker;
-mod wide;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! Codes as symbols: the part worth a table, and raw bits beside it. [CLS-6]
 
+use crate::codec::entropy::bits::BitReader;
+use crate::codec::entropy::rans::symbol_of;
+use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
 use crate::model::delta::ValueKind;
 use crate::model::dtype::Dtype;
@@ -18,9 +21,9 @@ pub(crate) enum Split {
     Small { bits: u32, offset: u32 },
 }
 
-/// A code taken apart.
+/// A code taken apart: its symbol, and the raw bits that the symbol does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parts {
+pub(crate) struct Token {
     pub symbol: u32,
     pub extra: u64,
     pub extra_bits: u32,
@@ -43,31 +46,39 @@ impl Split {
 
     /// Takes a code apart.
     #[inline(always)]
-    pub fn take_apart(self, code: u64) -> Parts {
+    pub fn take_apart(self, code: u64) -> Token {
         match self {
             Split::Step { bits } => {
                 let signed = extend(code, bits);
                 let (magnitude, minus) = (signed.unsigned_abs(), u64::from(signed < 0));
                 if magnitude == 0 {
-                    return Parts { symbol: 0, extra: 0, extra_bits: 0 };
+                    return Token { symbol: 0, extra: 0, extra_bits: 0 };
                 }
                 let low = 63u32.wrapping_sub(magnitude.leading_zeros()).saturating_sub(LEADING);
                 let rest = magnitude & (1u64 << low).wrapping_sub(1);
                 let symbol = (low << LEADING).wrapping_add((magnitude >> low) as u32);
-                Parts { symbol, extra: rest << 1 | minus, extra_bits: low.wrapping_add(1) }
+                Token { symbol, extra: rest << 1 | minus, extra_bits: low.wrapping_add(1) }
             }
             Split::Float { exponent, mantissa } => {
                 let symbol = (code >> mantissa & (1u64 << exponent).wrapping_sub(1)) as u32;
                 let sign = code >> mantissa.wrapping_add(exponent) & 1;
                 let rest = code & (1u64 << mantissa).wrapping_sub(1);
-                Parts { symbol, extra: rest << 1 | sign, extra_bits: mantissa.wrapping_add(1) }
+                Token { symbol, extra: rest << 1 | sign, extra_bits: mantissa.wrapping_add(1) }
             }
             Split::Small { bits, offset } => {
                 let signed = if offset == 0 { code.cast_signed() } else { extend(code, bits) };
                 let symbol = signed.wrapping_add(offset.into()) as u32;
-                Parts { symbol, extra: 0, extra_bits: 0 }
+                Token { symbol, extra: 0, extra_bits: 0 }
             }
         }
+    }
+
+    /// The code whose symbol is at an entry that was just read.
+    #[inline(always)]
+    pub(super) fn read(self, bits: &mut BitReader, table: &Table, entry: u32) -> Result<u64> {
+        let symbol = symbol_of(bits, table, entry)?;
+        let extra = bits.take(self.extra_bits(symbol));
+        self.put_together(symbol, extra)
     }
 
     /// Raw bits that follow a symbol.
@@ -118,6 +129,17 @@ impl Split {
             }
         }
     }
+}
+
+/// The table of a class.
+#[inline(always)]
+pub(super) fn table_of<'t>(tables: &[&'t Table], class: u8) -> Result<&'t Table> {
+    tables.get(usize::from(class)).copied().ok_or_else(no_class)
+}
+
+#[cold]
+pub(super) fn no_class() -> Error {
+    Error::malformed("CLS-6", "codes", "one belongs to a unit without a class")
 }
 
 #[cold]
@@ -188,7 +210,7 @@ mod tests {
                 let all = u64::MAX.checked_shr(64 - extra_bits).unwrap_or(0);
                 for extra in [0, 1, 2, 3, all >> 1, all & !1, all].map(|e| e & all) {
                     let Ok(code) = split.put_together(symbol, extra) else { continue };
-                    assert_eq!(split.take_apart(code), Parts { symbol, extra, extra_bits }, "{split:?} {code:#x}");
+                    assert_eq!(split.take_apart(code), Token { symbol, extra, extra_bits }, "{split:?} {code:#x}");
                 }
             }
         }

@@ -1,11 +1,9 @@
 //! The codes of a block, each with the table of its unit's class. [CLS-6]
 
 use crate::codec::classes::model::Model;
-use crate::codec::classes::short::{MANY, STEP, ShortReader, ShortWriter};
-use crate::codec::classes::symbols::Split;
-use crate::codec::classes::wide;
-use crate::codec::entropy::bits::BitReader;
-use crate::codec::entropy::rans::{Decoder, Encoder, symbol_of};
+use crate::codec::classes::steps16::{self, MANY, STEP, Steps16Reader, Steps16Writer};
+use crate::codec::classes::symbols::{Split, no_class, table_of};
+use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::codec::entropy::table::Table;
 use crate::error::{Error, Result};
 
@@ -27,7 +25,7 @@ pub(crate) fn encode_short<const N: usize>(model: &Model, classes: &[u8], steps:
     if steps.len() < MANY {
         return write::<N>(&tables, STEP, classes, steps.iter().map(|step| u64::from(*step)));
     }
-    wide::write_short_steps::<N>(&ShortWriter::new(&tables), classes, steps)
+    steps16::write::<N>(&Steps16Writer::new(&tables), classes, steps)
 }
 
 fn tables_of(model: &Model) -> Option<Vec<&Table>> {
@@ -43,9 +41,9 @@ fn write<const N: usize>(
 ) -> Option<Vec<u8>> {
     let mut encoder = Encoder::with_capacity(codes.len());
     for (class, code) in classes.iter().zip(codes) {
-        let parts = split.take_apart(code);
-        encoder.symbol(tables.get(usize::from(*class))?, parts.symbol)?;
-        encoder.bits.put(parts.extra, parts.extra_bits);
+        let token = split.take_apart(code);
+        encoder.symbol(tables.get(usize::from(*class))?, token.symbol)?;
+        encoder.bits.put(token.extra, token.extra_bits);
     }
     Some(encoder.finish::<N>())
 }
@@ -88,7 +86,7 @@ pub(crate) fn decode_short<const N: usize>(
     let (mut rest, mut done) = (classes, 0);
     if classes.len() >= MANY {
         let ((turns, last), (places, _)) = (classes.as_chunks::<N>(), out.as_chunks_mut::<N>());
-        wide::read_short_steps(&ShortReader::new(&tables), &mut decoder, turns, places)?;
+        steps16::read(&Steps16Reader::new(&tables), &mut decoder, turns, places)?;
         (rest, done) = (last, turns.len().wrapping_mul(N));
     }
     let mut places = out.get_mut(done..).unwrap_or_default().iter_mut();
@@ -122,32 +120,13 @@ fn read<const N: usize>(
         }
         let entries = decoder.entries(own);
         for (table, entry) in own.into_iter().zip(entries) {
-            found(code(&mut decoder.bits, split, table, entry)?);
+            found(split.read(&mut decoder.bits, table, entry)?);
         }
     }
     for class in last {
         let table = table_of(tables, *class)?;
         let entry = decoder.entry(table);
-        found(code(&mut decoder.bits, split, table, entry)?);
+        found(split.read(&mut decoder.bits, table, entry)?);
     }
     Ok(())
-}
-
-/// The table of a class.
-#[inline(always)]
-pub(super) fn table_of<'t>(tables: &[&'t Table], class: u8) -> Result<&'t Table> {
-    tables.get(usize::from(class)).copied().ok_or_else(no_class)
-}
-
-#[cold]
-pub(super) fn no_class() -> Error {
-    Error::malformed("CLS-6", "codes", "one belongs to a unit without a class")
-}
-
-/// The code whose symbol is at an entry that was just read.
-#[inline(always)]
-pub(super) fn code(bits: &mut BitReader, split: Split, table: &Table, entry: u32) -> Result<u64> {
-    let symbol = symbol_of(bits, table, entry)?;
-    let extra = bits.take(split.extra_bits(symbol));
-    split.put_together(symbol, extra)
 }

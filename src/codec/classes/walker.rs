@@ -2,7 +2,7 @@
 
 use crate::codec::classes::coder::{Coder, DEAD, row_len};
 use crate::codec::classes::map::{ClassMap, Units, row_runs};
-use crate::words::{WORD, without_lowest};
+use crate::simd::{Level, WORD, without_lowest};
 
 /// How passing units went.
 pub(super) enum Passed {
@@ -33,7 +33,8 @@ pub(super) trait Walker {
 }
 
 /// Over a class whose units are found one by one in a map.
-pub(super) struct ByUnit<'a, const WIDE: bool> {
+pub(super) struct ByUnit<'a, L> {
+    level: L,
     map: &'a ClassMap,
     class: u8,
     word: usize,
@@ -41,26 +42,26 @@ pub(super) struct ByUnit<'a, const WIDE: bool> {
     ahead: u64,
 }
 
-impl<'a, const WIDE: bool> ByUnit<'a, WIDE> {
+impl<'a, L: Level> ByUnit<'a, L> {
     #[inline(always)]
-    pub fn new(map: &'a ClassMap, class: u8) -> Self {
-        ByUnit { map, class, word: 0, ahead: map.word::<WIDE>(0, class).unwrap_or(0) }
+    pub fn new(level: L, map: &'a ClassMap, class: u8) -> Self {
+        ByUnit { level, map, class, word: 0, ahead: map.word(level, 0, class).unwrap_or(0) }
     }
 }
 
-impl<const WIDE: bool> Walker for ByUnit<'_, WIDE> {
+impl<L: Level> Walker for ByUnit<'_, L> {
     #[inline(always)]
     fn pass(&mut self, n: u64) -> Passed {
         let mut left = n;
         loop {
             let here = u64::from(self.ahead.count_ones());
             if here > left {
-                self.ahead = without_lowest::<WIDE>(self.ahead, left);
+                self.ahead = without_lowest(self.level, self.ahead, left);
                 return Passed::More;
             }
             left = left.wrapping_sub(here);
             self.word = self.word.wrapping_add(1);
-            match self.map.word::<WIDE>(self.word, self.class) {
+            match self.map.word(self.level, self.word, self.class) {
                 Some(members) => self.ahead = members,
                 None => {
                     self.ahead = 0;
@@ -79,7 +80,7 @@ impl<const WIDE: bool> Walker for ByUnit<'_, WIDE> {
 
     #[inline(always)]
     fn set_all(&self, bits: &mut [u64]) -> u64 {
-        let words = bits.iter_mut().zip(self.map.words::<WIDE>(self.class));
+        let words = bits.iter_mut().zip(self.map.words(self.level, self.class));
         words.fold(0, |n, (word, all)| {
             *word |= all;
             n.wrapping_add(all.count_ones().into())

@@ -4,8 +4,8 @@
 
 use crate::codec::entropy::bits::{BitReader, BitWriter};
 use crate::codec::entropy::table::{ESCAPED_BITS, PRECISION, TOTAL, Table};
-use crate::cpu::apart;
 use crate::error::{Error, Result};
+use crate::simd::apart;
 
 /// The smallest state: what a decoder must end with.
 const LOW: u32 = 1 << 16;

@@ -3,7 +3,6 @@
 pub(crate) mod bitmap;
 pub(crate) mod gaps;
 pub(crate) mod rice;
-mod wide;
 
 use std::borrow::Cow;
 

@@ -8,9 +8,8 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use crate::codec::positions::bitmap::words_of;
-use crate::codec::positions::wide;
 use crate::error::{Error, Result};
-use crate::words::{self, WORD, deposit};
+use crate::simd::{Level, WORD, compiled_twice, count, deposit, list_shorts};
 
 /// Most low bits.
 const MOST: u32 = 31;
@@ -91,42 +90,43 @@ pub(crate) fn decode(bytes: &[u8], kept: u32, len: u32, out: &mut Vec<u32>) -> R
         return bad("MSK-2", format!("lead beyond position {} in {} bytes, {most} are possible", len, highs.len()));
     }
     let highs: Vec<u64> = words_of(highs).collect();
-    let ones = words::count(&highs);
+    let ones = count(&highs);
     if ones != u64::from(kept) {
         return bad("MSK-2", format!("hold {ones} positions, must hold {kept}"));
     }
     out.resize(kept as usize, 0);
     // Behind the low bits others may be read with them, which are not taken.
-    let last = wide::place(&highs, rest, low_bits, out);
+    let last = place(&highs, rest, low_bits, out);
     if last >= u64::from(len) {
         return bad("MSK-2", format!("lead to position {last} of {len}"));
     }
     Ok(())
 }
 
-/// Finds the positions, and gives the last. Of the bits of the high parts before the i-th that is set all but i are skips of
-/// 2^`low_bits`, so it stands for (its number − i) × 2^`low_bits` + i + all low bits so far. What is too large for a position is so
-/// in the last one as well, which nothing was lost of.
-#[inline(always)]
-pub(super) fn place<const WIDE: bool>(highs: &[u64], lows: &[u8], low_bits: u32, out: &mut [u32]) -> u64 {
-    let sum = Lows { bytes: lows, bits: low_bits, at: 0 }.sum_up::<WIDE>(out);
-    let (mut out, mut numbers, mut last) = (out, Vec::new(), 0);
-    let step = 1u32.wrapping_sub(1 << low_bits);
-    let mut done = 0u64;
-    for (start, segment) in (0u64..).step_by(SEGMENT.saturating_mul(WORD)).zip(highs.chunks(SEGMENT)) {
-        words::list_shorts(segment, &mut numbers);
-        let (here, rest) = out.split_at_mut_checked(numbers.len()).unwrap_or_default();
-        out = rest;
-        let mut before = ((start << low_bits) as u32).wrapping_add((done as u32).wrapping_mul(step));
-        for (slot, number) in here.iter_mut().zip(&numbers) {
-            *slot = slot.wrapping_add(u32::from(*number) << low_bits).wrapping_add(before);
-            before = before.wrapping_add(step);
+compiled_twice! {
+    /// Finds the positions, and gives the last. Of the bits of the high parts before the i-th that is set all but i are skips of
+    /// 2^`low_bits`, so it stands for (its number − i) × 2^`low_bits` + i + all low bits so far. What is too large for a position is so
+    /// in the last one as well, which nothing was lost of.
+    fn place[level](highs: &[u64], lows: &[u8], low_bits: u32, out: &mut [u32]) -> u64 {
+        let sum = Lows { bytes: lows, bits: low_bits, at: 0 }.sum_up(level, out);
+        let (mut out, mut numbers, mut last) = (out, Vec::new(), 0);
+        let step = 1u32.wrapping_sub(1 << low_bits);
+        let mut done = 0u64;
+        for (start, segment) in (0u64..).step_by(SEGMENT.saturating_mul(WORD)).zip(highs.chunks(SEGMENT)) {
+            list_shorts(segment, &mut numbers);
+            let (here, rest) = out.split_at_mut_checked(numbers.len()).unwrap_or_default();
+            out = rest;
+            let mut before = ((start << low_bits) as u32).wrapping_add((done as u32).wrapping_mul(step));
+            for (slot, number) in here.iter_mut().zip(&numbers) {
+                *slot = slot.wrapping_add(u32::from(*number) << low_bits).wrapping_add(before);
+                before = before.wrapping_add(step);
+            }
+            done = done.wrapping_add(numbers.len() as u64);
+            last = numbers.last().map_or(last, |number| start.wrapping_add((*number).into()));
         }
-        done = done.wrapping_add(numbers.len() as u64);
-        last = numbers.last().map_or(last, |number| start.wrapping_add((*number).into()));
+        let before = done.saturating_sub(1);
+        (last.wrapping_sub(before) << low_bits).wrapping_add(before).wrapping_add(sum)
     }
-    let before = done.saturating_sub(1);
-    (last.wrapping_sub(before) << low_bits).wrapping_add(before).wrapping_add(sum)
 }
 
 /// Words of high parts that are listed at once, so that their bits have numbers of 16 bits.
@@ -156,14 +156,14 @@ impl Lows<'_> {
 
     /// For each of them the sum of those up to it; the last sum.
     #[inline(always)]
-    fn sum_up<const WIDE: bool>(mut self, out: &mut [u32]) -> u64 {
+    fn sum_up(mut self, level: impl Level, out: &mut [u32]) -> u64 {
         const ONES: u64 = 0x0001_0001_0001_0001;
         let (low, mut sum) = (mask(self.bits), 0u64);
         let mut rest = out;
         if self.bits <= SHORT {
             let (fours, after) = rest.as_chunks_mut::<4>();
             for four in fours {
-                let apart = deposit::<WIDE>(self.pass(self.bits << 2), low.wrapping_mul(ONES));
+                let apart = deposit(level, self.pass(self.bits << 2), low.wrapping_mul(ONES));
                 // Each lane of the product has all lanes up to it added up.
                 let sums = apart.wrapping_mul(ONES);
                 let before = sum as u32;
@@ -188,6 +188,7 @@ fn mask(bits: u32) -> u64 {
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+    use crate::simd::narrowly;
 
     /// Gap by gap, bit by bit.
     fn slowly(bytes: &[u8], kept: usize) -> Vec<u64> {
@@ -232,7 +233,8 @@ mod tests {
                 let lows = 1 + (positions.len() * low_bits as usize).div_ceil(8);
                 let highs: Vec<u64> = words_of(&bytes[lows..]).collect();
                 back.fill(0);
-                assert_eq!(place::<false>(&highs, &bytes[1..], low_bits, &mut back) as u32, positions[back.len() - 1]);
+                let last = narrowly(|| place(&highs, &bytes[1..], low_bits, &mut back));
+                assert_eq!(last as u32, positions[back.len() - 1]);
                 assert!(back == positions, "{low_bits} low bits, narrow");
             }
         }

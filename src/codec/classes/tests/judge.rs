@@ -105,9 +105,9 @@ impl Block<'_> {
         let mut encoder = Encoder::default();
         for (p, code) in delta.positions.iter().zip(&delta.codes) {
             let class = self.class(*p).unwrap();
-            let parts = split.take_apart(*code);
-            encoder.symbol(self.coder.model.classes[class].values.as_ref().unwrap(), parts.symbol).unwrap();
-            encoder.bits.put(parts.extra, parts.extra_bits);
+            let token = split.take_apart(*code);
+            encoder.symbol(self.coder.model.classes[class].values.as_ref().unwrap(), token.symbol).unwrap();
+            encoder.bits.put(token.extra, token.extra_bits);
         }
         encoder.finish::<2>()
     }
@@ -121,9 +121,9 @@ impl Block<'_> {
         for unit in 0..self.len {
             let code = delta.positions.binary_search(&unit).map_or(0, |i| delta.codes[i]);
             let Some(class) = self.class(unit) else { continue };
-            let parts = split.take_apart(code);
-            encoder.symbol(self.coder.model.classes[class].values.as_ref().unwrap(), parts.symbol).unwrap();
-            encoder.bits.put(parts.extra, parts.extra_bits);
+            let token = split.take_apart(code);
+            encoder.symbol(self.coder.model.classes[class].values.as_ref().unwrap(), token.symbol).unwrap();
+            encoder.bits.put(token.extra, token.extra_bits);
         }
         let mask = if self.coder.model.rows.is_some() { rows.finish::<1>() } else { Vec::new() };
         (mask, encoder.finish::<4>())

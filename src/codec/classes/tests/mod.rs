@@ -13,17 +13,14 @@ mod lies;
 mod random;
 
 use crate::codec::block::{self, Effort, Encoded, Found, Frame, Stored};
-use crate::codec::classes::coder::{level_of, symbol_of};
 use crate::codec::classes::map::ClassMap;
 use crate::codec::classes::mask::{self, Decoded};
 use crate::codec::classes::symbols::Split;
 use crate::codec::classes::values;
-use crate::codec::entropy::gaps::GapTable;
-use crate::codec::entropy::rans::{Decoder, Encoder};
 use crate::error::{Error, Result};
 use crate::model::codec::{MaskCodec, ValueCodec};
 use crate::model::delta::{BlockDelta, StepBlock, ValueKind, set_bits};
-use crate::words::pick_inline;
+use crate::simd::narrowly;
 use random::{Case, Random};
 
 impl Case {
@@ -83,29 +80,10 @@ fn block_parts(frame: &Frame) -> (ClassMap, Split) {
 
 /// The mask there and back as a processor does it that has no wide registers.
 fn check_narrow(case: &Case, bits: &[u64], mask: &[u8]) {
-    let Case { coder, rows, .. } = case;
-    let mut map = ClassMap::default();
-    map.fill_inline(coder, &case.frame().units(), rows);
-    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::<1>::new(mask).unwrap());
-    let mut found = vec![0; bits.len()];
-    if let Some(table) = &coder.model.rows {
-        for level in rows {
-            assert_eq!(level_of(decoder.symbol(table).unwrap()), Some(*level));
-            encoder.symbol(table, symbol_of(*level)).unwrap();
-        }
-    }
-    for (number, class) in (0u8..).zip(&coder.model.classes) {
-        let (empty, table) = (class.empty(), GapTable::of(class.odds));
-        let keeps = map.words::<false>(number).zip(bits).any(|(members, kept)| members & kept != 0);
-        encoder.put(if keeps { (empty, 4096 - empty) } else { (0, empty) });
-        assert_eq!(decoder.event(empty), keeps);
-        if keeps {
-            mask::gaps::<false>(&mut encoder, table, &map, number, bits);
-            mask::read_class_of_map::<false>(&mut decoder, table, &map, number, &mut found).unwrap();
-        }
-    }
-    decoder.finish().unwrap();
-    assert_eq!((encoder.finish::<1>().as_slice(), found.as_slice()), (mask, bits), "{}", case.name);
+    narrowly(|| {
+        assert_eq!(case.encode_mask(bits, &case.rows).unwrap(), mask, "{}", case.name);
+        assert_eq!(case.decode_mask(mask).unwrap().bits, bits, "{}", case.name);
+    });
 }
 
 /// Bytes that differ in one place, are cut, or go on.
@@ -184,7 +162,7 @@ fn check(case: &Case, used: &mut Decoded, random: &mut Random) -> Vec<(MaskCodec
     if let Some(split) = case.split() {
         let (mut classes, mut narrow) = (Vec::new(), Vec::new());
         map.of_kept(&bits, &mut classes);
-        pick_inline::<u8, false>(map.classes(case.len.next_multiple_of(64)), &bits, &mut narrow);
+        narrowly(|| map.of_kept(&bits, &mut narrow));
         assert_eq!([&classes, &narrow], [&case.classes(); 2], "{}", case.name);
         let values = values::encode::<2>(&case.coder.model, split, &classes, &case.delta.codes).unwrap();
         assert_eq!(values, judge.values(split, &case.delta), "{}", case.name);

@@ -1,21 +1,46 @@
-//! Bits of a word: those of the units of a class, the lowest left out, some side by side and back.
+//! Masks of one bit a value, in words of 64: made, counted, cut, extracted from and deposited into.
 //!
-//! `unsafe`: a few instructions of SSE2, which is part of every x86-64 processor, and of AVX2 and BMI2, where the caller found
-//! them ([`crate::cpu::is_wide`]). They touch no memory.
+//! `unsafe`: a few instructions of SSE2, which is part of every x86-64 processor, and of AVX2 and BMI2, behind a [`Wide`]. They
+//! touch no memory.
 #![allow(unsafe_code)]
 
-use crate::words::WORD;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Wide;
+use crate::simd::{Level, WORD, compiled_twice};
+
+compiled_twice! {
+    /// How many bits are set.
+    pub(crate) fn count[_level](bits: &[u64]) -> u64 {
+        bits.iter().fold(0, |sum, word| sum + u64::from(word.count_ones()))
+    }
+}
+
+compiled_twice! {
+    /// One bit a number: whether it is not 0.
+    pub(crate) fn nonzero[level](numbers: &[u16], out: &mut Vec<u64>) {
+        out.clear();
+        let (words, rest) = numbers.as_chunks::<WORD>();
+        let mut last = [0; WORD];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        for numbers in words.iter().chain((!rest.is_empty()).then_some(&last)) {
+            out.push(!members(level, &numbers.map(|n| u8::from(n != 0)), 0));
+        }
+    }
+}
 
 /// One bit for each of 64 units: whether it is of `class`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(crate) fn members<const WIDE: bool>(chunk: &[u8; WORD], class: u8) -> u64 {
-    if WIDE { by_32(chunk, class) } else { by_16(chunk, class) }
+pub(crate) fn members(level: impl Level, chunk: &[u8; WORD], class: u8) -> u64 {
+    match level.wide() {
+        Some(wide) => by_32(wide, chunk, class),
+        None => by_16(chunk, class),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn by_32(chunk: &[u8; WORD], class: u8) -> u64 {
+fn by_32(_: Wide, chunk: &[u8; WORD], class: u8) -> u64 {
     use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set_epi64x, _mm256_set1_epi8};
     let (low, high) = chunk.split_at(32);
     let half = |bytes: &[u8]| {
@@ -24,7 +49,7 @@ fn by_32(chunk: &[u8; WORD], class: u8) -> u64 {
             *word = i64::from_le_bytes(*b);
         }
         let [a, b, c, d] = words;
-        // SAFETY: whoever asks for the wide form has found AVX2.
+        // SAFETY: there is a `Wide`, so there is AVX2.
         let found = unsafe {
             let units = _mm256_set_epi64x(d, c, b, a);
             _mm256_movemask_epi8(_mm256_cmpeq_epi8(units, _mm256_set1_epi8(class.cast_signed())))
@@ -55,16 +80,16 @@ fn by_16(chunk: &[u8; WORD], class: u8) -> u64 {
 /// One bit for each of 64 units: whether it is of `class`.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-pub(crate) fn members<const WIDE: bool>(chunk: &[u8; WORD], class: u8) -> u64 {
+pub(crate) fn members(_: impl Level, chunk: &[u8; WORD], class: u8) -> u64 {
     slowly(chunk, class)
 }
 
 /// `word` without its `n` lowest bits that are set; `n` is below 64.
 #[inline(always)]
-pub(crate) fn without_lowest<const WIDE: bool>(word: u64, n: u64) -> u64 {
+pub(crate) fn without_lowest(level: impl Level, word: u64, n: u64) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if WIDE {
-        // SAFETY: whoever asks for the wide form has found BMI2. Bit n of the deposited word is the first that stays, and none
+    if level.wide().is_some() {
+        // SAFETY: there is a `Wide`, so there is BMI2. Bit n of the deposited word is the first that stays, and none
         // below it does.
         let first = unsafe { std::arch::x86_64::_pdep_u64(1u64.wrapping_shl(n as u32), word) };
         return word & first.wrapping_neg();
@@ -80,10 +105,10 @@ fn slowly(chunk: &[u8; WORD], class: u8) -> u64 {
 
 /// The bits of `word` at `places`, side by side.
 #[inline(always)]
-pub(super) fn extract<const WIDE: bool>(word: u64, places: u64) -> u64 {
+pub(super) fn extract(level: impl Level, word: u64, places: u64) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if WIDE {
-        // SAFETY: whoever asks for the wide form has found BMI2.
+    if level.wide().is_some() {
+        // SAFETY: there is a `Wide`, so there is BMI2.
         return unsafe { std::arch::x86_64::_pext_u64(word, places) };
     }
     let (mut out, mut left, mut at) = (0, places, 0);
@@ -96,10 +121,10 @@ pub(super) fn extract<const WIDE: bool>(word: u64, places: u64) -> u64 {
 
 /// The lowest bits of `bits`, one for each bit that is set in `places`, in order: the inverse of [`extract`].
 #[inline(always)]
-pub(crate) fn deposit<const WIDE: bool>(bits: u64, places: u64) -> u64 {
+pub(crate) fn deposit(level: impl Level, bits: u64, places: u64) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if WIDE {
-        // SAFETY: whoever asks for the wide form has found BMI2.
+    if level.wide().is_some() {
+        // SAFETY: there is a `Wide`, so there is BMI2.
         return unsafe { std::arch::x86_64::_pdep_u64(bits, places) };
     }
     let (mut out, mut left, mut bits) = (0, places, bits);
@@ -113,18 +138,18 @@ pub(crate) fn deposit<const WIDE: bool>(bits: u64, places: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::is_wide;
+    use crate::simd::{Narrow, Wide, narrowly};
 
     #[test]
     fn lowest_bits_go_one_by_one() {
         for seed in 0u64..200 {
             let word = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) & (seed * 77).wrapping_mul(0xff51_afd7_ed55_8ccd);
             for n in 0..64 {
-                let slow = without_lowest::<false>(word, n);
+                let slow = without_lowest(Narrow, word, n);
                 assert_eq!(slow.count_ones(), word.count_ones().saturating_sub(n as u32));
                 assert_eq!(slow & word, slow);
-                if is_wide() {
-                    assert_eq!(without_lowest::<true>(word, n), slow, "{word:#x} {n}");
+                if let Some(wide) = Wide::detect() {
+                    assert_eq!(without_lowest(wide, word, n), slow, "{word:#x} {n}");
                 }
             }
         }
@@ -138,9 +163,9 @@ mod tests {
                 *c = ((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_mul(i as u64 + 3) >> 61) as u8;
             }
             for class in [0, 1, 5, 7, 255] {
-                assert_eq!(members::<false>(&chunk, class), slowly(&chunk, class));
-                if is_wide() {
-                    assert_eq!(members::<true>(&chunk, class), slowly(&chunk, class));
+                assert_eq!(members(Narrow, &chunk, class), slowly(&chunk, class));
+                if let Some(wide) = Wide::detect() {
+                    assert_eq!(members(wide, &chunk, class), slowly(&chunk, class));
                 }
             }
         }
@@ -153,17 +178,37 @@ mod tests {
 
     #[test]
     fn bits_are_dealt_in_order_and_taken_back() {
-        assert_eq!(deposit::<false>(0b101, 0b1101_0010), 0b0100_0010);
-        assert_eq!(extract::<false>(0b0100_0010, 0b1101_0010), 0b101);
+        assert_eq!(deposit(Narrow, 0b101, 0b1101_0010), 0b0100_0010);
+        assert_eq!(extract(Narrow, 0b0100_0010, 0b1101_0010), 0b101);
         for seed in 0u64..200 {
             let (bits, places) = (random(seed), random(seed + 1000) & random(seed + 2000 * (seed % 3)));
-            let slow = deposit::<false>(bits, places);
+            let slow = deposit(Narrow, bits, places);
             assert_eq!(slow & !places, 0);
-            assert_eq!(deposit::<false>(extract::<false>(bits, places), places), bits & places);
-            if is_wide() {
-                assert_eq!(deposit::<true>(bits, places), slow, "{bits:#x} {places:#x}");
-                assert_eq!(extract::<true>(bits, places), extract::<false>(bits, places), "{bits:#x} {places:#x}");
+            assert_eq!(deposit(Narrow, extract(Narrow, bits, places), places), bits & places);
+            if let Some(wide) = Wide::detect() {
+                assert_eq!(deposit(wide, bits, places), slow, "{bits:#x} {places:#x}");
+                assert_eq!(extract(wide, bits, places), extract(Narrow, bits, places), "{bits:#x} {places:#x}");
             }
+        }
+    }
+
+    #[test]
+    fn bits_are_counted_and_found() {
+        for len in [0usize, 1, 63, 64, 65, 130, 1000] {
+            let numbers: Vec<u16> =
+                (0..len as u64).map(|i| if random(i + 9) % 3 == 0 { 0 } else { random(i) as u16 }).collect();
+            let check = || {
+                let mut bits = Vec::new();
+                nonzero(&numbers, &mut bits);
+                assert_eq!(bits.len(), len.div_ceil(WORD));
+                assert!(
+                    (0..bits.len() * WORD)
+                        .all(|i| (bits[i / 64] >> (i % 64) & 1 == 1) == numbers.get(i).is_some_and(|n| *n != 0))
+                );
+                assert_eq!(count(&bits), numbers.iter().filter(|n| **n != 0).count() as u64);
+            };
+            check();
+            narrowly(check);
         }
     }
 }

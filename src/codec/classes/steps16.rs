@@ -1,12 +1,12 @@
 //! Many steps of 16 bits, the most frequent codes of all: runs of them, for which each loop does one thing.
 
 use crate::codec::classes::model::MOST_CLASSES;
-use crate::codec::classes::symbols::Split;
-use crate::codec::classes::values;
+use crate::codec::classes::symbols::{Split, no_class, table_of};
 use crate::codec::entropy::bits::{BackwardBits, BitReader};
 use crate::codec::entropy::rans::{Backward, Decoder, PLACES, Ready, range_of};
 use crate::codec::entropy::table::{TOTAL, Table};
 use crate::error::Result;
+use crate::simd::compiled_twice;
 
 /// From so many codes on it pays to prepare for them.
 pub(crate) const MANY: usize = 1 << 12;
@@ -29,7 +29,7 @@ const fn turns<const N: usize>() -> usize {
 pub(super) const STEP: Split = Split::Step { bits: 16 };
 
 /// Steps taken apart, as many as are written at once.
-struct Parts {
+struct Tokens {
     /// Where each symbol is found: class << 6 | symbol.
     places: [u16; RUN],
     /// The raw bits of each, and how many they are: at most 14.
@@ -37,7 +37,7 @@ struct Parts {
     widths: [[u32; 4]; RUN / 4],
 }
 
-impl Parts {
+impl Tokens {
     /// [`Split::take_apart`] without a branch or a table, so that the compiler does it eight at a time.
     #[inline(always)]
     fn take_apart(&mut self, classes: &[u8; RUN], steps: &[u16; RUN]) {
@@ -71,25 +71,36 @@ impl Parts {
 }
 
 /// What it takes to write steps.
-pub(crate) struct ShortWriter<'a> {
+pub(crate) struct Steps16Writer<'a> {
     tables: &'a [&'a Table],
     /// By class and symbol; with a frequency of 0 where the class lacks the symbol.
     symbols: Box<[Ready; PLACES]>,
 }
 
-impl<'a> ShortWriter<'a> {
+impl<'a> Steps16Writer<'a> {
     /// For tables by class.
     pub fn new(tables: &'a [&'a Table]) -> Self {
         let ranges = tables.iter().flat_map(|table| (0..1 << SYMBOL_BITS).map(|symbol| table.range_of(symbol)));
         let mut symbols = Box::new([Ready::of((0, 0)); PLACES]);
         symbols.iter_mut().zip(ranges).for_each(|(symbol, range)| *symbol = Ready::of(range));
-        ShortWriter { symbols, tables }
+        Steps16Writer { symbols, tables }
     }
 
+    /// The symbol of a step, which may be the escape; its raw bits go where they belong.
+    #[cold]
+    fn put(&self, class: u8, step: u16, bits: &mut BackwardBits) -> Option<Ready> {
+        let token = STEP.take_apart(step.into());
+        let (range, raw) = range_of(self.tables.get(usize::from(class))?, token.symbol)?;
+        bits.put(token.extra, token.extra_bits);
+        bits.put(token.symbol.into(), raw);
+        Some(Ready::of(range))
+    }
+}
+
+compiled_twice! {
     /// Steps in the order of their units, whose classes are given, coded with `N` states; `None` where the tables lack a symbol.
     /// They are taken from the last to the first, as the range coder wants them.
-    #[inline(always)]
-    pub fn write<const N: usize>(&self, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
+    pub(super) fn write<const N: usize>[_level](writer: &Steps16Writer, classes: &[u8], steps: &[u16]) -> Option<Vec<u8>> {
         // The places of other classes would be those of these.
         let all = classes.iter().fold(0, |all, class| all | class);
         if usize::from(all) >= MOST_CLASSES {
@@ -98,42 +109,32 @@ impl<'a> ShortWriter<'a> {
         let (mut coder, mut bits) = (Backward::<N>::new(steps.len()), BackwardBits::default());
         let ((class_turns, last_classes), (step_turns, last)) = (classes.as_chunks::<N>(), steps.as_chunks::<N>());
         for ((turn, step), class) in last.iter().enumerate().zip(last_classes).rev() {
-            coder.put(turn, self.put(*class, *step, &mut bits)?);
+            coder.put(turn, writer.put(*class, *step, &mut bits)?);
         }
-        let mut parts = Parts { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
+        let mut tokens = Tokens { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
         for (class_turns, step_turns) in class_turns.rchunks(turns::<N>()).zip(step_turns.rchunks(turns::<N>())) {
             let (classes, steps) = (class_turns.as_flattened(), step_turns.as_flattened());
             if let (Some(classes), Some(steps)) = (classes.first_chunk(), steps.first_chunk()) {
-                parts.take_apart(classes, steps);
+                tokens.take_apart(classes, steps);
             } else {
                 // Steps of 0, which fill up the first run, have no raw bits.
                 let (mut own_classes, mut own_steps) = ([0; RUN], [0; RUN]);
                 own_classes.iter_mut().zip(classes).for_each(|(to, from)| *to = *from);
                 own_steps.iter_mut().zip(steps).for_each(|(to, from)| *to = *from);
-                parts.take_apart(&own_classes, &own_steps);
+                tokens.take_apart(&own_classes, &own_steps);
             }
-            let places = parts.places.as_chunks::<N>().0;
-            if coder.put_turns(places.get(..step_turns.len()).unwrap_or(&[]), &self.symbols) {
-                bits.put_all(&parts.raw_bits());
+            let places = tokens.places.as_chunks::<N>().0;
+            if coder.put_turns(places.get(..step_turns.len()).unwrap_or(&[]), &writer.symbols) {
+                bits.put_all(&tokens.raw_bits());
                 continue;
             }
             for (classes, steps) in class_turns.iter().zip(step_turns).rev() {
                 for ((turn, step), class) in steps.iter().enumerate().zip(classes).rev() {
-                    coder.put(turn, self.put(*class, *step, &mut bits)?);
+                    coder.put(turn, writer.put(*class, *step, &mut bits)?);
                 }
             }
         }
         Some(coder.finish(&bits.finish()))
-    }
-
-    /// The symbol of a step, which may be the escape; its raw bits go where they belong.
-    #[cold]
-    fn put(&self, class: u8, step: u16, bits: &mut BackwardBits) -> Option<Ready> {
-        let parts = STEP.take_apart(step.into());
-        let (range, raw) = range_of(self.tables.get(usize::from(class))?, parts.symbol)?;
-        bits.put(parts.extra, parts.extra_bits);
-        bits.put(parts.symbol.into(), raw);
-        Some(Ready::of(range))
     }
 }
 
@@ -148,7 +149,7 @@ type Lead = u32;
 const IS_RARE: Lead = 1 << 8;
 
 /// A table of a class in a form that the nearest cache has room for.
-struct ShortTable {
+struct SmallTable {
     /// The entry of each slot.
     entries: [u8; TOTAL as usize],
     /// By entry: the frequency, the start << 16, and the [`Lead`] << 32. Room for a few more than there are, so that tables side
@@ -156,9 +157,9 @@ struct ShortTable {
     says: [u64; 256 + 8],
 }
 
-impl ShortTable {
+impl SmallTable {
     fn of(table: &Table) -> Self {
-        let mut out = ShortTable { entries: [0; TOTAL as usize], says: [0; 256 + 8] };
+        let mut out = SmallTable { entries: [0; TOTAL as usize], says: [0; 256 + 8] };
         for (entry, says) in (0..table.entries()).zip(&mut out.says) {
             let (start, frequency) = table.range(entry);
             let own = usize::from(start)..usize::from(start.wrapping_add(frequency));
@@ -176,31 +177,15 @@ impl ShortTable {
 }
 
 /// What it takes to read steps.
-pub(crate) struct ShortReader<'a> {
+pub(crate) struct Steps16Reader<'a> {
     tables: &'a [&'a Table],
-    short: Vec<ShortTable>,
+    small: Vec<SmallTable>,
 }
 
-impl<'a> ShortReader<'a> {
+impl<'a> Steps16Reader<'a> {
     /// For tables by class.
     pub fn new(tables: &'a [&'a Table]) -> Self {
-        ShortReader { tables, short: tables.iter().map(|table| ShortTable::of(table)).collect() }
-    }
-
-    /// Reads the steps of turns of units, whose classes are given: what [`values::decode`] does.
-    #[inline(always)]
-    pub fn read<const N: usize>(
-        &self,
-        decoder: &mut Decoder<N>,
-        classes: &[[u8; N]],
-        out: &mut [[u16; N]],
-    ) -> Result<()> {
-        for (classes, out) in classes.chunks(turns::<N>()).zip(out.chunks_mut(turns::<N>())) {
-            let mut leads = [0; RUN];
-            self.read_leads(decoder, classes, &mut leads)?;
-            self.read_extra(&mut decoder.bits, classes.as_flattened(), &leads, out.as_flattened_mut())?;
-        }
-        Ok(())
+        Steps16Reader { tables, small: tables.iter().map(|table| SmallTable::of(table)).collect() }
     }
 
     /// Reads the entries of steps.
@@ -216,7 +201,7 @@ impl<'a> ShortReader<'a> {
         for (classes, out) in classes.iter().zip(out.as_chunks_mut::<N>().0) {
             let (slots, mut ranges) = (own.slots(), [0; N]);
             for (((class, slot), range), out) in classes.iter().zip(slots).zip(&mut ranges).zip(out) {
-                let Some(table) = self.short.get(usize::from(*class)) else { return Err(values::no_class()) };
+                let Some(table) = self.small.get(usize::from(*class)) else { return Err(no_class()) };
                 let says = table.says_of(slot);
                 (*range, *out) = (says as u32, (says >> 32) as u32);
             }
@@ -251,12 +236,12 @@ impl<'a> ShortReader<'a> {
         Ok(())
     }
 
-    /// [`ShortReader::read_extra`] where there is something rare.
+    /// [`Steps16Reader::read_extra`] where there is something rare.
     #[cold]
     fn read_rare(&self, reader: &mut BitReader, classes: &[u8], leads: &[Lead; RUN], out: &mut [u16]) -> Result<()> {
         for ((class, lead), step) in classes.iter().zip(leads).zip(out) {
             *step = if lead & IS_RARE != 0 {
-                values::code(reader, STEP, values::table_of(self.tables, *class)?, lead >> 16)? as u16
+                STEP.read(reader, table_of(self.tables, *class)?, lead >> 16)? as u16
             } else {
                 step_of(*lead, reader.take_short(lead & 0xff) as u16)
             };
@@ -265,7 +250,24 @@ impl<'a> ShortReader<'a> {
     }
 }
 
-impl ShortTable {
+compiled_twice! {
+    /// Reads the steps of turns of units, whose classes are given: what [`decode`](super::values::decode) does.
+    pub(super) fn read<const N: usize>[_level](
+        reader: &Steps16Reader,
+        decoder: &mut Decoder<N>,
+        classes: &[[u8; N]],
+        out: &mut [[u16; N]],
+    ) -> Result<()> {
+        for (classes, out) in classes.chunks(turns::<N>()).zip(out.chunks_mut(turns::<N>())) {
+            let mut leads = [0; RUN];
+            reader.read_leads(decoder, classes, &mut leads)?;
+            reader.read_extra(&mut decoder.bits, classes.as_flattened(), &leads, out.as_flattened_mut())?;
+        }
+        Ok(())
+    }
+}
+
+impl SmallTable {
     /// What the entry that holds a slot says.
     #[inline(always)]
     fn says_of(&self, slot: u32) -> u64 {
@@ -295,38 +297,39 @@ mod tests {
     use super::*;
     use crate::codec::classes::map::NO_CLASS;
     use crate::codec::classes::model::{Class, Model};
+    use crate::codec::classes::values;
     use crate::codec::entropy::rans::Encoder;
 
     #[test]
     fn the_bytes_are_those_of_an_encoder() {
         let tables = [Table::fit(&[0, 50, 30, 0, 20, 9, 9, 5, 1]).unwrap(), Table::fit(&[0, 1, 1, 1]).unwrap()];
         let tables_of: Vec<&Table> = tables.iter().collect();
-        let short = ShortWriter::new(&tables_of);
+        let writer = Steps16Writer::new(&tables_of);
         for n in [0usize, 1, 2, 3, 5, 7, 1000, 1001, 1003] {
             let classes: Vec<u8> = (0..n).map(|i| u8::from(i * i % 7 > 3)).collect();
             let steps: Vec<u16> = (0..n as u16).map(|i| (i.wrapping_mul(i) % 77).wrapping_sub(38)).collect();
             let mut encoder = Encoder::default();
             for (class, step) in classes.iter().zip(&steps) {
-                let parts = STEP.take_apart((*step).into());
-                encoder.symbol(&tables[usize::from(*class)], parts.symbol).unwrap();
-                encoder.bits.put(parts.extra, parts.extra_bits);
+                let token = STEP.take_apart((*step).into());
+                encoder.symbol(&tables[usize::from(*class)], token.symbol).unwrap();
+                encoder.bits.put(token.extra, token.extra_bits);
             }
             let found =
-                if n % 2 == 0 { short.write::<2>(&classes, &steps) } else { short.write::<4>(&classes, &steps) };
+                if n % 2 == 0 { write::<2>(&writer, &classes, &steps) } else { write::<4>(&writer, &classes, &steps) };
             let slow = if n % 2 == 0 { encoder.finish::<2>() } else { encoder.finish::<4>() };
             assert_eq!(found.unwrap(), slow, "{n}");
         }
-        assert!(short.write::<2>(&[2], &[1]).is_none(), "a class without a table");
+        assert!(write::<2>(&writer, &[2], &[1]).is_none(), "a class without a table");
     }
 
     #[test]
     fn all_steps_are_taken_apart() {
-        let mut parts = Parts { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
+        let mut tokens = Tokens { places: [0; RUN], extra: [[0; 4]; RUN / 4], widths: [[0; 4]; RUN / 4] };
         for start in (0..=u16::MAX).step_by(RUN) {
             let steps = std::array::from_fn(|i| start + i as u16);
-            parts.take_apart(&[3; RUN], &steps);
+            tokens.take_apart(&[3; RUN], &steps);
             for (i, step) in steps.into_iter().enumerate() {
-                let Parts { places, extra, widths } = &parts;
+                let Tokens { places, extra, widths } = &tokens;
                 let found = (places[i], extra.as_flattened()[i], widths.as_flattened()[i]);
                 let slow = STEP.take_apart(step.into());
                 assert_eq!(found, (3 << 6 | slow.symbol as u16, slow.extra as u32, slow.extra_bits), "{step}");
