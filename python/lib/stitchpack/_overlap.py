@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import List, Optional, Sequence, Union
 
 from . import _native
-from ._merge import BaseLike, PathLike, Progress, base_of, call_of, pack_of
+from ._merge import BaseLike, PathLike, Progress, base_of, call_of, packs_of
 from ._native import Pack
 from ._record import Record
 from .errors import InvalidInput
@@ -30,9 +29,9 @@ def overlap(
     The base is needed for packs that are coded by what it has, such as exact ones. Packs of different bases are compared all the
     same, by names and shapes of tensors.
     """
-    named = [] if isinstance(packs, (str, os.PathLike, Pack)) else list(packs)
+    named = packs_of(packs)
     if len(named) < 2:
         raise InvalidInput("name at least two packs")
     opened = None if base is None else base_of(base, mmap)
-    found = _native.overlap([pack_of(pack) for pack in named], opened, call_of(threads, progress))
+    found = _native.overlap(named, opened, call_of(threads, progress))
     return [Overlap(fields) for fields in json.loads(found)["overlaps"]]

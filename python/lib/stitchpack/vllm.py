@@ -5,7 +5,7 @@
     vllm serve /models/base --load-format stitchpack --model-loader-extra-config '{"packs": ["/packs/reviews.stitch"]}'
 
 Installing this package is enough: vLLM finds :func:`register` by its entry point, in every process that it starts. The extra
-configuration has ``packs`` (paths, or ``[path, weight]``) or a ``recipe``, and, as :func:`stitchpack.open` has them, ``weights``, ``overlap``,
+configuration has ``packs`` (paths, ``[path, weight]``, or an object of paths and weights) or a ``recipe``, and, as :func:`stitchpack.open` has them, ``weights``, ``overlap``,
 ``lambda`` (or ``lambda_``), ``gain``, ``base_check``, ``mmap`` and ``threads``.
 
 Written against the contract of ``BaseModelLoader`` as vLLM 0.9.2 to 0.28 document it, and tested with a stand-in for it.
@@ -49,9 +49,7 @@ def merge_options(extra: Any) -> Dict[str, Any]:
     options = dict(extra)
     if "lambda" in options:
         options["lambda_"] = options.pop("lambda")
-    packs = options.get("packs", [])
-    # JSON has no pairs.
-    options["packs"] = [tuple(p) if isinstance(p, list) else p for p in ([packs] if isinstance(packs, str) else packs)]
+    options.setdefault("packs", [])
     return options
 
 
