@@ -131,6 +131,95 @@ def test_what_makes_no_sense(task, folder):
         st.localize(base, fine_tuned, silent, None, batches)
 
 
+class Renamed(torch.nn.Module):
+    """The net, with a tensor under another name than the checkpoints have."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = net()
+        self.out = torch.nn.Linear(24, 6)
+
+    def forward(self, batch):
+        return self.out(self.body[:3](batch))
+
+
+def test_a_module_that_matches_in_part_is_refused_by_name(task, folder):
+    base, fine_tuned, batches = task
+    how = {"density": 0.2, "learn": {"path": 2, "steps": 2}}
+
+    def names(own):
+        return own[len("body.") :] if own.startswith("body.0") else None
+
+    with pytest.raises(stitchpack.Refused) as e:
+        st.localize(base, fine_tuned, Renamed(), None, batches, names=names, **how)
+    assert all(part in str(e.value) for part in ("Renamed", "body.3.weight", "3.bias", "map names")), e.value
+
+    def whole(own):
+        return own.replace("out", "3") if own.startswith("out") else own[5:] if own.startswith("body.0") else None
+
+    module = Renamed()
+    module.body[3] = torch.nn.Identity()
+    other = Renamed(seed=5)
+    other.body[3] = torch.nn.Identity()
+    packs = [st.localize(base, fine_tuned, m, None, batches, names=whole, **how) for m in (module, other)]
+    assert packs[0].id == packs[1].id
+
+
+def test_a_tensor_that_the_module_lacks_may_be_left_out(task):
+    base, fine_tuned, batches = task
+    module = net()[:3]
+    options = {"density": 0.2, "learn": {"path": 2, "steps": 2}}
+    for loss in (None, lambda model, batch: model(batch).square().mean()):
+        with pytest.raises(stitchpack.Refused, match='"3.bias" and 1 other'):
+            st.localize(base, fine_tuned, module, loss, batches, **options)
+    pack = st.localize(base, fine_tuned, module, None, batches, exclude=["3.*"], **options)
+    assert set(pack.tensors) <= {"0.weight", "0.bias"}
+
+
+def test_a_module_with_more_than_the_checkpoints_have_is_refused(task):
+    base, fine_tuned, batches = task
+    module = net().append(torch.nn.LayerNorm(6))
+    with pytest.raises(stitchpack.Refused, match='"4.weight" and 1 other have no values in the base'):
+        st.localize(base, fine_tuned, module, None, batches, density=0.2)
+    tied = net()
+    tied.register_parameter("again", tied[3].bias)
+    tied.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+    st.localize(base, fine_tuned, tied, None, batches, density=0.2, learn={"path": 2, "steps": 2})
+
+
+def test_a_carried_head_is_the_fine_tuned_models(task, folder):
+    base, fine_tuned, batches = task
+    tuned = net()
+    tuned.load_state_dict(st.state_dict(fine_tuned))
+    torch.manual_seed(9)
+    tuned.append(torch.nn.Linear(6, 3))
+    headed = save_module(folder / "headed.safetensors", tuned)
+    ids = set()
+    for seed in range(2):
+        module = net().append(torch.nn.Linear(6, 3))
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(module[4].weight)
+        with pytest.raises(stitchpack.Refused, match="4.weight"):
+            st.localize(base, headed, module, None, batches, density=0.2)
+        how = {"density": 0.2, "learn": {"path": 2, "steps": 2}, "new_tensors": "carry"}
+        ids.add(st.localize(base, headed, module, None, batches, **how).id)
+    assert len(ids) == 1
+
+
+def test_a_teacher_that_lacks_or_resizes_a_tensor_is_refused(task, folder):
+    base, fine_tuned, batches = task
+    state = st.state_dict(fine_tuned)
+    kind = {n: ("F32", list(t.shape), floats("F32", t.numpy())) for n, t in state.items()}
+    less = save(folder / "less.safetensors", {n: t for n, t in kind.items() if n != "3.bias"})
+    with pytest.raises(stitchpack.Refused, match="does not have"):
+        st.localize(base, less, net(), None, batches, density=0.2)
+    # One number would fill a whole row without a word.
+    narrow = save(folder / "narrow.safetensors", {**kind, "3.bias": ("F32", [1], floats("F32", state["3.bias"][:1].numpy()))})
+    with pytest.raises(stitchpack.StitchpackError):
+        st.localize(base, narrow, net(), None, batches, density=0.2, new_tensors="skip")
+
+
 def save_adapter(folder, kind, module):
     """A LoRA or a SHiRA on the first layer, and that layer's weight with it."""
     torch.manual_seed(3)

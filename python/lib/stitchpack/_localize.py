@@ -5,19 +5,20 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from . import _native
 from ._create import create
+from ._diff import diff
 from ._dtypes import import_torch, tensor_of
 from ._learn import Arrays, Batch
-from ._live import Names, renamer
+from ._live import Names, renamer, some_names
 from ._merge import BaseLike, PathLike, base_of, call_of, tuned_of
 from ._model import open as open_model
 from ._native import Base, Buffer, Pack
-from .errors import InvalidInput
+from .errors import InvalidInput, Refused
 
 Loss = Callable[[Any, Any], Any]
 """From the module and a batch to a scalar tensor."""
@@ -41,7 +42,9 @@ def localize(
     ``fine_tuned`` is a file, a folder, or the folder of a LoRA or SHiRA adapter; of what an adapter makes of the base one tensor is
     held at a time.
 
-    ``model`` is a module of the base's architecture; what it holds does not matter, and is there again afterwards. Evaluation ``i``
+    ``model`` is a module of the base's architecture; what it holds does not matter, and is there again afterwards. It is refused, by
+    name, where the checkpoints do not fill all of it, or where it lacks a tensor that the pack may keep: what is learned with such a
+    module is noise. Tensors that ``new_tensors="carry"`` takes along are the fine-tuned model's throughout. Evaluation ``i``
     takes ``batches[i % len(batches)]``; all of them are held at once, and so are the fine-tuned model's logits of each. A batch is
     given to the module as keywords where it is a mapping, as arguments where it is a tuple or list, else as the only argument.
 
@@ -57,15 +60,11 @@ def localize(
         raise InvalidInput("there are no batches to learn from")
     start, goal = base_of(base, mmap), tuned_of(fine_tuned, mmap)
     with _borrowed(model) as tensors:
-        module = _Module(model, tensors, names, start)
+        module = _Module(model, tensors, names, start, goal, how)
         if loss is None:
-            if isinstance(goal, Base):
-                module.load(goal)
-            else:
-                module.load(start)
-                module.load_adapter(start, goal)
+            module.load_goal()
             loss = _divergence([_logits(model, batch) for batch in batches], batches)
-        module.load(start)
+        module.load_start()
         lesson = _Lesson(module, loss, batches)
         if out is not None:
             create(start, goal, out, gradient=lesson, learn=learn, mmap=mmap, **how)
@@ -97,46 +96,119 @@ def _borrowed(model: Any) -> Iterator[Dict[str, Any]]:
 
 
 class _Module:
-    """A module whose tensors are known by their names in the checkpoints."""
+    """A module whose tensors are known by their names in the checkpoints, and all of which the checkpoints fill."""
 
-    def __init__(self, model: Any, tensors: Mapping[str, Any], names: Names, base: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tensors: Mapping[str, Any],
+        names: Names,
+        start: Base,
+        goal: Union[Base, str],
+        how: Mapping[str, Any],
+    ) -> None:
         self.model = model
-        with open_model(base, base_check="touched") as there:
-            known = {name: there.get_shape(name) for name in there.keys()}
-        rename = renamer(names, tensors, known, model)
-        self.tensors: Dict[str, Any] = {}
+        self._start, self._goal = start, goal
+        known, self._carried = _shapes(start), set()
+        if isinstance(goal, Base) and how.get("new_tensors") == "carry":
+            there = _shapes(goal)
+            self._carried = {name for name in there if known.get(name) != there[name]}
+            known.update({name: there[name] for name in self._carried})
+        self.tensors = self._match(tensors, names, known)
+        unfilled = self._unfilled(tensors)
+        missing = self._missing(known, how)
+        if unfilled or missing:
+            raise Refused(_partial(model, unfilled, missing))
+
+    def _match(self, tensors: Mapping[str, Any], names: Names, known: Mapping[str, List[int]]) -> Dict[str, Any]:
+        rename = renamer(names, tensors, known, self.model)
+        out: Dict[str, Any] = {}
         for own, tensor in tensors.items():
             name = rename(own)
             if name is None or name not in known:
                 continue
             if list(tensor.shape) != known[name]:
                 raise InvalidInput(f'"{own}" of the module has shape {list(tensor.shape)}, the base has {known[name]}')
-            self.tensors[name] = tensor
-        if not self.tensors:
+            if tensor.device.type == "meta":
+                raise Refused(f'"{own}" of the module is on the meta device and holds nothing')
+            if name in out and out[name].data_ptr() != tensor.data_ptr():
+                raise InvalidInput(f'two tensors of the module are "{name}" in the base')
+            out[name] = tensor
+        if not out:
             raise InvalidInput("no tensor of the module has a name of the base; map them with names")
+        return out
 
-    def load(self, checkpoint: Any) -> None:
-        """Takes a checkpoint's values."""
+    def _unfilled(self, tensors: Mapping[str, Any]) -> List[str]:
+        """Tensors of the module that no checkpoint says anything of. A tied one is filled under its other name."""
+        filled = {_place(tensor) for tensor in self.tensors.values()}
+        # Integers count and index, and are made by the module itself.
+        return [name for name, t in tensors.items() if t.is_floating_point() and t.numel() and _place(t) not in filled]
+
+    def _missing(self, known: Mapping[str, List[int]], how: Mapping[str, Any]) -> List[str]:
+        """Tensors that the pack may keep and the module does not have."""
+        lacking = {name for name in known if name not in self.tensors}
+        if not lacking:
+            return []
+        picked = {name: how[name] for name in ("include", "exclude", "cast") if name in how}
+        changed = diff(self._start, self._goal, **picked).tensors
+        return sorted(t.name for t in changed if t.name in lacking and t.norm > 0 and t.same_as not in self.tensors)
+
+    def load_start(self) -> None:
+        """Takes the values of the base, and of what is carried along whole."""
+        self._load(self._start, [name for name in self.tensors if name not in self._carried])
+        if isinstance(self._goal, Base):
+            self._load(self._goal, [name for name in self.tensors if name in self._carried])
+
+    def load_goal(self) -> None:
+        """Takes the values of the fine-tuned model."""
+        if isinstance(self._goal, Base):
+            self._load(self._goal, list(self.tensors))
+        else:
+            self.load_start()
+            self._load_adapter(self._goal)
+
+    def _load(self, checkpoint: Base, names: Sequence[str]) -> None:
         torch = import_torch()
         with open_model(checkpoint, framework="pt", base_check="touched") as there, torch.no_grad():
-            for name, tensor in self.tensors.items():
-                if name in there:
-                    tensor.copy_(there.get_tensor(name))
+            absent = [name for name in names if name not in there]
+            if absent:
+                raise Refused(f"the fine-tuned model does not have {some_names(absent)}, which base and module have; give a loss")
+            for name in names:
+                self._fill(name, there.get_tensor(name))
 
-    def load_adapter(self, base: Base, adapter: str) -> None:
-        """Takes what an adapter changes of the base, which the module holds."""
-        torch = import_torch()
-
+    def _load_adapter(self, adapter: str) -> None:
         def take(name: str, dtype: str, shape: List[int], buffer: Buffer) -> None:
-            own = self.tensors.get(name)
-            if own is None:
-                return
-            if list(own.shape) != shape:
-                raise InvalidInput(f'the adapter has "{name}" in shape {shape}, the module in {list(own.shape)}')
-            with torch.no_grad():
-                own.copy_(tensor_of(buffer, dtype, shape, "pt"))
+            if name in self.tensors:
+                self._fill(name, tensor_of(buffer, dtype, shape, "pt"))
 
-        _native.adapted(base, adapter, take, call_of())
+        _native.adapted(self._start, adapter, take, call_of())
+
+    def _fill(self, name: str, values: Any) -> None:
+        own = self.tensors[name]
+        if own.shape != values.shape:
+            raise Refused(f'the fine-tuned model has "{name}" in shape {list(values.shape)}, the module in {list(own.shape)}')
+        with import_torch().no_grad():
+            own.copy_(values)
+
+
+def _shapes(checkpoint: Base) -> Dict[str, List[int]]:
+    with open_model(checkpoint, base_check="touched") as there:
+        return {name: there.get_shape(name) for name in there.keys()}
+
+
+def _place(tensor: Any) -> Tuple[str, int]:
+    return str(tensor.device), tensor.data_ptr()
+
+
+def _partial(model: Any, unfilled: Sequence[str], missing: Sequence[str]) -> str:
+    """Why a module that matches in part is refused."""
+    why = []
+    if unfilled:
+        why.append(f"its {some_names(unfilled)} have no values in the base")
+    if missing:
+        why.append(f"it does not have {some_names(missing)}, which the fine-tune changed")
+    advice = "map names that differ with names, leave tensors out with exclude, or keep a head of your own in the loss"
+    return f"{type(model).__name__} matches the checkpoints only in part: {', and '.join(why)}; {advice}"
 
 
 class _Lesson:
