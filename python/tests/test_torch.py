@@ -1,5 +1,7 @@
 """torch and transformers: loading, and swapping packs in a module that runs."""
 
+import sys
+
 import numpy as np
 import pytest
 import stitchpack
@@ -249,3 +251,93 @@ def test_a_failed_stage_changes_nothing(tasks):
     with pytest.raises(stitchpack.Refused):
         live.stage(packs[1], lambda_=3e38, weights=[1e6])
     assert same(module, base, packs[:1])
+
+
+class Interrupting:
+    """Raises KeyboardInterrupt at a certain line of the package's code, as Ctrl-C may."""
+
+    def __init__(self, at, times=1):
+        self.at, self.times, self.line = at, times, 0
+
+    def __enter__(self):
+        sys.settrace(self.call)
+
+    def __exit__(self, kind, *_):
+        sys.settrace(None)
+        return kind is KeyboardInterrupt
+
+    def call(self, frame, event, _):
+        return self.each if frame.f_code.co_filename.endswith("_live.py") else None
+
+    def each(self, frame, event, _):
+        if event == "line":
+            self.line += 1
+            if self.times and self.line >= self.at:
+                self.times -= 1
+                raise KeyboardInterrupt
+        return self.each
+
+
+def test_an_exception_anywhere_in_a_commit_leaves_one_set_whole(tasks):
+    base, packs = tasks
+    module = bert()
+    live = st.Live(module, base)
+    sets = [live.stage(pack) for pack in packs]
+    whole = {}
+    for name, staged in [("a", sets[0]), ("b", sets[1])]:
+        live.commit(staged)
+        whole[name] = {n: raw(t) for n, t in module.state_dict().items()}
+
+    def held():
+        now = {n: raw(t) for n, t in module.state_dict().items()}
+        return next((name for name, state in whole.items() if state == now), None)
+
+    live.commit(sets[0])
+    at, seen = 0, set()
+    while at < 1000:
+        at += 1
+        cut = Interrupting(at)
+        with cut:
+            live.commit(sets[1])
+        seen.add((held(), bool(cut.times)))
+        if cut.times:
+            break
+        live.commit(sets[0])
+        assert held() == "a", at
+    # Cut off early it is the old set, late the new one, and in the end nothing was cut off.
+    assert seen == {("a", False), ("b", False), ("b", True)} or seen == {("a", False), ("b", True)}, seen
+    assert at > 20
+
+    # Cut off again while it is put right: the next commit mends it.
+    for at in range(1, 60, 3):
+        live.commit(sets[0])
+        with Interrupting(at, times=2):
+            live.commit(sets[1])
+        live.commit(sets[0])
+        assert held() == "a", at
+        with Interrupting(at, times=2):
+            live.clear()
+        live.commit(sets[1])
+        assert held() == "b", at
+
+
+def test_an_error_of_torch_in_a_commit_leaves_the_set_in_play(tasks, monkeypatch):
+    base, packs = tasks
+    module = bert()
+    live = st.Live(module, base)
+    live.commit(live.stage(packs[0]))
+    calls, real = [], torch.from_numpy
+
+    def failing(array):
+        calls.append(array)
+        if len(calls) == 5:
+            raise RuntimeError("out of memory")
+        return real(array)
+
+    staged = live.stage(packs[1])
+    monkeypatch.setattr(torch, "from_numpy", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        live.commit(staged)
+    assert same(module, base, packs[:1])
+    live.commit(staged)
+    assert same(module, base, packs[1:])

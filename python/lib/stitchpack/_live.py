@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ._dtypes import import_torch, torch_dtype
 from ._merge import BaseLike, Packs, Progress, base_of, call_of, merge_of
-from ._native import Base, Model, Staged
+from ._native import Base, Buffer, Model, Staged
 from .errors import InvalidInput, Refused
 
 Names = Union[Mapping[str, str], Callable[[str], Optional[str]], None]
@@ -40,7 +40,8 @@ class Live:
     >>> live.clear()
 
     Staging takes the time and can fail, while the module runs; committing only writes, and is for a moment in which nobody
-    computes with the module. Nothing is ever added or subtracted: after any swaps the tensors have the bits of a fresh load.
+    computes with the module. Nothing is ever added or subtracted: after any swaps the tensors have the bits of a fresh load. A commit
+    that an exception ends, Ctrl-C too, leaves the set that was in play before.
 
     The module must hold the base, bit for bit, or ``held``, the packs that it was loaded with; between swaps nobody else may write
     to it. Its tensors have the base's dtypes
@@ -68,6 +69,7 @@ class Live:
             self._check_holds(before)
         self._empty = Staged(self._base, merge_of(), call_of(threads))
         self._held = Staged(self._base, before, call_of(threads)) if before["packs"] or before["recipe"] else self._empty
+        self._torn: Optional[Staged] = None
 
     def _check_holds(self, merge: Dict[str, Any]) -> None:
         """Compares every tensor with what it is said to hold: a swap from any other state would give a mixture."""
@@ -81,7 +83,7 @@ class Live:
                 wrong.append(name)
         if wrong:
             what = "the base with the packs in held" if merge["packs"] or merge["recipe"] else "the base"
-            raise Refused(f'{len(wrong)} tensors of the module do not hold {what}, the first "{wrong[0]}"; load it anew')
+            raise Refused(f"{some_names(wrong)} of the module do not hold {what}; load it anew")
 
     def stage(
         self, packs: Packs, *, threads: Optional[int] = None, progress: Optional[Progress] = None, **merge: Any
@@ -94,9 +96,7 @@ class Live:
         staged = Staged(self._base, merge_of(packs, **merge), call)
         missing = [name for name in staged.names() if name not in self._tensors]
         if missing:
-            raise Refused(
-                f'the packs touch "{missing[0]}" and {len(missing) - 1} others that the module does not have; map them with names'
-            )
+            raise Refused(f"the packs touch {some_names(missing)}, which the module does not have; map them with names")
         self._check_tied(staged)
         return StagedPacks(staged, self)
 
@@ -111,14 +111,31 @@ class Live:
         self._write(self._empty)
 
     def _write(self, next_: Staged) -> None:
+        self._mend()
+        # From here on the tensors may hold some of both sets, whatever ends this: an error of torch, or Ctrl-C.
+        self._torn = next_
+        try:
+            self._put(next_.updates(self._held))
+            self._held = next_
+            self._torn = None
+        except BaseException:
+            self._mend()
+            raise
+
+    def _mend(self) -> None:
+        """Puts the set in play back, where writing another one was cut off."""
+        if self._torn is not None:
+            self._put(self._held.updates(self._torn))
+            self._torn = None
+
+    def _put(self, updates: Iterable[Tuple[str, str, List[int], Buffer, Buffer]]) -> None:
         torch = import_torch()
         with torch.no_grad():
-            for name, _, _, positions, values in next_.updates(self._held):
+            for name, _, _, positions, values in updates:
                 units = self._tensors[name]
                 where = torch.from_numpy(np.asarray(positions).view(np.int64)).to(units.device)
                 new = torch.from_numpy(np.asarray(values).view(f"<i{units.element_size()}"))
                 units[where] = new.to(units.device)
-        self._held = next_
 
     def _check_tied(self, staged: Staged) -> None:
         """Two names of one tensor must be given the same."""
@@ -199,6 +216,12 @@ def _tensors_of(module: Any, base: Base, names: Names) -> Dict[str, Any]:
     if not out:
         raise InvalidInput("no tensor of the module has a name of the base; map them with names")
     return out
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - 1
+    return f'"{names[0]}"' + (f" and {more} other{'s' * (more > 1)}" if more else "")
 
 
 def renamer(names: Names, own: Mapping[str, Any], known: Any, module: Any) -> Callable[[str], Optional[str]]:
