@@ -36,11 +36,7 @@ const LIBRARY: &[Room] = &[
         "safetensors files and Hugging Face folders, read and written",
         &["error", "limits", "files", "io", "json", "parallel", "model"],
     ),
-    Room(
-        "method",
-        "the arithmetic: slices in, slices out (spec/numbers.md)",
-        &["error", "parallel", "simd", "model"],
-    ),
+    Room("method", "the arithmetic: slices in, slices out (spec/numbers.md)", &["error", "parallel", "simd", "model"]),
     Room("codec", "the bytes of one block: masks and codes", &["error", "simd", "model"]),
     Room("format", "the parts of the container: header, manifest, tables", &["error", "limits", "model"]),
     Room(
@@ -105,15 +101,6 @@ const CIRCLES: &[&[&str]] = &[
     &["src/apply/mod.rs", "src/apply/run.rs"],
     &["src/codec/block/decode.rs", "src/codec/block/encode.rs", "src/codec/block/spread.rs"],
     &[
-        "src/codec/classes/map.rs",
-        "src/codec/classes/mask.rs",
-        "src/codec/classes/short.rs",
-        "src/codec/classes/values.rs",
-        "src/codec/classes/walker.rs",
-        "src/codec/classes/wide.rs",
-    ],
-    &["src/codec/positions/rice.rs", "src/codec/positions/wide.rs"],
-    &[
         "src/create/budget.rs",
         "src/create/encode.rs",
         "src/create/fit/mod.rs",
@@ -133,7 +120,6 @@ const CIRCLES: &[&[&str]] = &[
     &["src/merge/model.rs", "src/merge/tensor.rs"],
     &["src/method/listed.rs", "src/method/signs.rs", "src/method/step.rs", "src/method/wide.rs"],
     &["src/pack/opened.rs", "src/pack/verified.rs"],
-    &["src/words/bits.rs", "src/words/lanes.rs", "src/words/mod.rs"],
     &["src/report/verify/base.rs", "src/report/verify/mod.rs", "src/report/verify/outcome.rs"],
     &[
         "crates/cli/src/apply.rs",
