@@ -37,6 +37,7 @@ fn ids(text: &str) -> Vec<String> {
             out.push(format!("{}-{after}", capitals.chars().rev().collect::<String>()));
         }
     }
+    out.retain(|id| id != "UTF-8");
     out
 }
 
