@@ -196,7 +196,7 @@ mod tests {
     fn bits_are_counted_and_found() {
         for len in [0usize, 1, 63, 64, 65, 130, 1000] {
             let numbers: Vec<u16> =
-                (0..len as u64).map(|i| if random(i + 9) % 3 == 0 { 0 } else { random(i) as u16 }).collect();
+                (0..len as u64).map(|i| if random(i + 9).is_multiple_of(3) { 0 } else { random(i) as u16 }).collect();
             let check = || {
                 let mut bits = Vec::new();
                 nonzero(&numbers, &mut bits);

@@ -51,7 +51,7 @@ Examples:
   stitchpack create base reviews -o reviews.stitch
   stitchpack create base reviews -o reviews.stitch --size 20MB
   stitchpack create base reviews -o reviews.stitch --exact
-  stitchpack create base lora-folder -o task.stitch --eval './score.sh {}' --keep 95%";
+  stitchpack create base reviews -o reviews.stitch --eval './score.sh {}'";
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "How the pack is made")]

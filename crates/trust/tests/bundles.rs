@@ -32,6 +32,9 @@ fn spoiled(spoil: impl FnOnce(&mut Value)) -> String {
     parse(value.to_string().as_bytes()).expect_err("accepted")
 }
 
+/// What is wrong, the reason that is given, and the change.
+type Case = (&'static str, &'static str, Box<dyn FnOnce(&mut Value)>);
+
 #[test]
 fn a_bundle_that_is_not_as_it_must_be_is_refused() {
     let text = bundle(STATEMENT).to_string();
@@ -58,7 +61,7 @@ fn a_bundle_that_is_not_as_it_must_be_is_refused() {
         assert_eq!(parse(&bytes).expect_err(what), expected, "{what}");
     }
     let (url, bare) = (format!("{}_-", payload.trim_end_matches('=')), payload.trim_end_matches('=').to_string() + "A");
-    let cases: Vec<(&str, &str, Box<dyn FnOnce(&mut Value)>)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "media type v0.2",
             "BUN-2",
