@@ -90,12 +90,12 @@ fn staged<'a>(live: &Live<'a>, model: &StitchedModel<'a>) -> Staged<'a> {
 
 fn live(bytes: &mut [u8]) -> Live<'_> {
     let names = BASE.tensors().map(|t| t.name.as_str());
-    Live::new(&BASE, names.zip(bytes.chunks_mut(TENSOR_BYTES)), &Workers::default()).expect("they are the base's")
+    Live::new(&*BASE, names.zip(bytes.chunks_mut(TENSOR_BYTES)), &Workers::default()).expect("they are the base's")
 }
 
 fn model(pack: &Path) -> StitchedModel<'static> {
     let pack = OpenedPack::open(pack).and_then(|p| p.verify_as_read().bind(&IDENTITY)).expect("the pack is whole");
-    StitchedModel::new(&BASE, vec![Layer { pack, weight: 1.0 }], &MergeOptions::default()).expect("it stands alone")
+    StitchedModel::new(&*BASE, vec![Layer { pack, weight: 1.0 }], &MergeOptions::default()).expect("it stands alone")
 }
 
 fn update(every: u64, seed: u64) -> PathBuf {

@@ -43,7 +43,7 @@ fn layer(density: &str, seed: u64) -> Layer {
 }
 
 fn model(layers: Vec<Layer>) -> StitchedModel<'static> {
-    StitchedModel::new(&BASE, layers, &MergeOptions::default()).expect("they go together")
+    StitchedModel::new(&*BASE, layers, &MergeOptions::default()).expect("they go together")
 }
 
 fn infos() -> Vec<TensorInfo> {

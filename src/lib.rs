@@ -17,7 +17,7 @@
 //!
 //! [`create()`] makes a pack. [`OpenedPack`] → [`VerifiedPack`] → [`BoundPack`] are the states of trust in which one is read,
 //! each consuming the one before. [`StitchedModel`] is a base with packs on it, [`apply()`] writes it to disk, and [`Live`] swaps it
-//! for another in memory. [`UnprovenModel`] is one that is only to be written, with a base that is read once. [`adapter::open`] makes a fine-tuned model of a LoRA or SHiRA adapter, and [`export()`] writes what packs
+//! for another in memory. [`DeferredModel`] is one that is only to be written, with a base that is read once. [`adapter::open`] makes a fine-tuned model of a LoRA or SHiRA adapter, and [`export()`] writes what packs
 //! change for other programs.
 //!
 //! # Example
@@ -72,7 +72,7 @@ pub mod parallel;
 pub mod report;
 mod simd;
 
-pub use apply::{Applied, ApplyOptions, UnprovenModel, apply, lock};
+pub use apply::{Applied, ApplyOptions, DeferredModel, apply, lock};
 pub use checkpoint::Checkpoint;
 pub use create::{CreateOptions, Created, create, create_dry};
 pub use error::{Error, Result};

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use stitchpack::checkpoint::refuse_input;
 use stitchpack::model::digest::Digest;
-use stitchpack::{Applied, ApplyOptions, Error, Recipe, Result, UnprovenModel};
+use stitchpack::{Applied, ApplyOptions, DeferredModel, Error, Recipe, Result};
 
 use crate::base::Base;
 use crate::call::Call;
@@ -35,7 +35,7 @@ pub fn apply<'py>(
         refuse_input(&out, file.flatten().iter().map(PathBuf::as_path))?;
         let expect = expected(expect, recipe.as_ref())?;
         let options_of_apply = ApplyOptions { force, check, expect, workers: workers.clone() };
-        UnprovenModel::new(&base, packs, recipe.as_ref(), &options)?.apply(&out, &options_of_apply)
+        DeferredModel::new(&*base, packs, recipe.as_ref(), &options)?.apply(&out, &options_of_apply)
     })?;
     report(py, &applied)
 }
@@ -57,7 +57,7 @@ pub fn lock<'py>(
         let Found { packs, options, recipe } = merge.find(workers)?;
         let recipe = recipe.map(|(recipe, _)| recipe);
         let expect = expected(expect, recipe.as_ref())?;
-        let model = UnprovenModel::new(&base, packs, recipe.as_ref(), &options)?;
+        let model = DeferredModel::new(&*base, packs, recipe.as_ref(), &options)?;
         let locked = model.lock(&ApplyOptions { expect, workers: workers.clone(), ..ApplyOptions::default() })?;
         if let Some(out) = &out {
             model.write_recipe(&locked.recipe, out, force)?;

@@ -35,7 +35,7 @@ impl Buffer {
 
     /// The base's own bytes of a tensor, where no pack touches it and the base is mapped.
     pub fn viewing(model: &Arc<StitchedModel<'static>>, name: &str) -> stitchpack::Result<Option<Self>> {
-        let mapped = || stitchpack::Result::Ok(matches!(model.base().bytes(name, 0..0)?, Cow::Borrowed(_)));
+        let mapped = || stitchpack::Result::Ok(matches!(model.base().units(name, 0, 0)?, Cow::Borrowed(_)));
         // Asked of no bytes first: all of a tensor that is not mapped would be read, and dropped.
         if model.touches(name) || !mapped()? {
             return Ok(None);

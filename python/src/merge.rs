@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use stitchpack::checkpoint::BaseCheck;
+use stitchpack::checkpoint::{BaseCheck, ModelSource};
 use stitchpack::merge::OpenOptions;
 use stitchpack::model::digest::Digest;
 use stitchpack::model::identity::BaseIdentity;
@@ -61,7 +61,7 @@ impl Merge {
     /// As [`Merge::find`] and [`StitchedModel::from_packs`], and, with a recipe, as [`Recipe::check_base`].
     pub fn onto(&self, base: &Arc<Checkpoint>, workers: &Workers) -> Result<(StitchedModel<'static>, BaseIdentity)> {
         let Found { packs, options, recipe } = self.find(workers)?;
-        let (model, identity) = StitchedModel::from_packs(base.clone(), packs, &options)?;
+        let (model, identity) = StitchedModel::from_packs(base.clone() as Arc<dyn ModelSource>, packs, &options)?;
         recipe.map_or(Ok(()), |(recipe, _)| recipe.check_base(&identity))?;
         Ok((model, identity))
     }

@@ -55,7 +55,7 @@ impl Model {
     /// What the base's files have as `__metadata__`; of a key in several files the last.
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let metadata = PyDict::new(py);
-        self.stitched.base().metadata().try_for_each(|(key, value)| metadata.set_item(key, value))?;
+        self.stitched.base().metadata().into_iter().try_for_each(|(key, value)| metadata.set_item(key, value))?;
         Ok(metadata)
     }
 

@@ -38,7 +38,7 @@ impl Staged {
         let base = base.checkpoint.clone();
         call.run(py, |workers| {
             let (model, _) = merge.onto(&base, workers)?;
-            Ok(Staged { held: Held::try_new(base, |base| Set::of(base, &model, workers))? })
+            Ok(Staged { held: Held::try_new(base, |base| Set::of(&**base, &model, workers))? })
         })
     }
 

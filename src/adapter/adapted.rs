@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::adapter::parts::Part;
-use crate::checkpoint::{BaseCheck, Checkpoint, ModelSource, digests};
+use crate::checkpoint::{Checkpoint, Layout, ModelSource};
 use crate::error::Result;
-use crate::model::identity::BaseIdentity;
+use crate::io::ReadAt;
+use crate::model::digest::Digest;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
-use crate::parallel::Workers;
 
 /// The fine-tuned model that an adapter makes of its base.
 pub struct Adapted<'a> {
@@ -56,21 +57,26 @@ impl ModelSource for Adapted<'_> {
         self.infos.get(name)
     }
 
-    fn identity_of(&self, check: BaseCheck, wanted: &dyn Fn(&str) -> bool, workers: &Workers) -> Result<BaseIdentity> {
-        let base = self.base.identity_of(check, wanted, workers)?;
-        let own = |t: &&TensorInfo| self.parts.contains_key(&t.name);
-        let asked = |t: &&TensorInfo| check != BaseCheck::Touched || wanted(&t.name);
-        let touched: Vec<&TensorInfo> = self.infos.values().filter(own).filter(asked).collect();
-        let found = digests(self, &touched, workers)?;
-        let digest = |t: &TensorInfo| match self.parts.contains_key(&t.name) {
-            true => found.get(t.name.as_str()).copied(),
-            false => base.tensor(&t.name).and_then(|(_, digest)| digest),
-        };
-        Ok(BaseIdentity::new(self.infos.values().map(|t| (t.clone(), digest(t)))))
+    fn will_need(&self, tensors: &[&str]) {
+        self.base.will_need(tensors);
+    }
+
+    /// Of what the adapter leaves alone.
+    fn remembered(&self) -> Vec<Option<Digest>> {
+        let base: BTreeMap<&str, Option<Digest>> =
+            self.base.infos().into_iter().map(|info| info.name.as_str()).zip(self.base.remembered()).collect();
+        let digest = |name: &str| if self.parts.contains_key(name) { None } else { base.get(name).copied().flatten() };
+        self.infos.keys().map(|name| digest(name)).collect()
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let own = |(name, info): (&String, &TensorInfo)| (name.clone(), info.clone());
+        let changed = self.infos.iter().filter(|(name, info)| self.base.info(name) != Some(*info));
+        self.base.layout()?.with(&changed.map(own).collect())
     }
 
     /// Those of the base: an adapter's own file is no measure of the model that it makes.
-    fn weight_bytes(&self) -> u64 {
+    fn weight_bytes(&self) -> Result<u64> {
         self.base.weight_bytes()
     }
 
@@ -79,11 +85,7 @@ impl ModelSource for Adapted<'_> {
         false
     }
 
-    fn companion_names(&self) -> Result<Vec<String>> {
-        Ok(Vec::new())
-    }
-
-    fn companion(&self, name: &str) -> Result<Vec<u8>> {
+    fn companion(&self, name: &str) -> Result<Arc<dyn ReadAt>> {
         self.base.companion(name)
     }
 

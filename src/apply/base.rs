@@ -39,7 +39,7 @@ impl<'b> Base<'b> {
     pub fn settle(self, model: &StitchedModel, digests: &BTreeMap<&str, Digest>) -> Result<Cow<'b, BaseIdentity>> {
         match self {
             Base::Proven(identity) => {
-                model.base().check_unchanged()?;
+                model.base().unchanged()?;
                 Ok(Cow::Borrowed(identity))
             }
             Base::Unread { identity, recipe } => {

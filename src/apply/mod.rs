@@ -4,17 +4,18 @@
 //! base, where it was digested on the way, was found to be the packs' own.
 
 mod base;
+mod deferred;
 mod run;
-mod unproven;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::ModelSource;
 use crate::checkpoint::output::{OutputFile, OutputFolder, refuse_input, reserve, write_whole};
 use crate::checkpoint::plan::Plan;
+use crate::checkpoint::{ModelSource, copy_pieces};
 use crate::error::{Error, Escaped, Result};
+use crate::io::ReadAt;
 use crate::merge::StitchedModel;
 use crate::merge::recipe::Recipe;
 use crate::model::digest::Digest;
@@ -22,8 +23,8 @@ use crate::model::identity::BaseIdentity;
 use crate::parallel::Workers;
 
 use base::Base;
+pub use deferred::DeferredModel;
 use run::run;
-pub use unproven::UnprovenModel;
 
 /// How a merged model is written.
 #[derive(Debug, Clone, Default)]
@@ -116,8 +117,8 @@ fn apply_folder(model: &StitchedModel, base: Base, out: &Path, options: &ApplyOp
     }
     let applied = run(model, base, &plan, &files.iter().collect::<Vec<_>>(), options)?;
     let carried = carried_files(model)?;
-    for (name, from) in model.base().companions()?.iter().filter(|(name, _)| !carried.contains_key(name)) {
-        std::fs::copy(from, output.path_of(name)).map_err(|e| Error::io(from, e))?;
+    for name in model.base().companion_names()?.iter().filter(|name| !carried.contains_key(*name)) {
+        copy_companion(&*model.base().companion(name)?, &output, name)?;
     }
     let recipe = [("stitch.json".to_string(), applied.recipe.to_json()?)];
     for (name, bytes) in carried.into_iter().chain(plan.index).chain(recipe) {
@@ -126,6 +127,15 @@ fn apply_folder(model: &StitchedModel, base: Base, out: &Path, options: &ApplyOp
     }
     output.commit()?;
     Ok(applied)
+}
+
+/// Copies a file that goes along with the weights, with its permissions where it is on disk.
+fn copy_companion(from: &dyn ReadAt, output: &OutputFolder, name: &str) -> Result<()> {
+    if let Some(path) = from.path() {
+        return std::fs::copy(path, output.path_of(name)).map(drop).map_err(|e| Error::io(path, e));
+    }
+    let file = output.file(name)?;
+    copy_pieces(from, |start, piece| file.write_all_at(piece, start).map_err(|e| Error::io(&output.path_of(name), e)))
 }
 
 /// Companion files that packs in play carry; two packs must not carry different ones, but the next link of a chain may.

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::apply::base::Base;
 use crate::apply::{Applied, ApplyOptions};
-use crate::checkpoint::digests;
 use crate::checkpoint::plan::Plan;
+use crate::checkpoint::{ModelSource, digests};
 use crate::error::{Error, Result};
 use crate::files::{begin_sync, copy_range};
 use crate::merge::recipe::{Recipe, RecipePack};
@@ -63,8 +63,7 @@ pub(super) fn run(
     for (planned, file) in plan.files.iter().zip(files) {
         file.write_all_at(&planned.head, 0).map_err(|e| Error::io(Path::new(&planned.name), e))?;
     }
-    let touched: Vec<&str> = targets.iter().filter(|t| t.touched).map(|t| t.info.name.as_str()).collect();
-    model.will_need(&touched);
+    model.will_need(&needed(&targets, model, files));
     let stitchers = Stitchers::new(model);
     let work = |worker: &mut Worker, i: usize| {
         let Some((item, target)) = items.get(i).and_then(|item| Some((item, targets.get(item.tensor)?))) else {
@@ -96,7 +95,7 @@ pub(super) fn run(
         .map_or(result_digest, |l| Digest(l.pack.manifest().base));
     let base_digest = base.digest().unwrap_or(bound);
     let recipe = Recipe::new(base_digest, recipe_packs(model), model.rule().name(), model.lambda(), result_digest);
-    Ok(Applied { recipe, bytes: plan.len(), touched: touched.len(), checked })
+    Ok(Applied { recipe, bytes: plan.len(), touched: targets.iter().filter(|t| t.touched).count(), checked })
 }
 
 /// Whole blocks of every pack, so that none is decoded twice.
@@ -124,6 +123,13 @@ fn copied(model: &StitchedModel, target: &Target, item: &Item, files: &[&File]) 
         begin_sync(to, target.offset + start, len);
     }
     copied
+}
+
+/// Tensors of which bytes are read, in the order of the files.
+fn needed<'a>(targets: &[Target<'a>], model: &StitchedModel, files: &[&File]) -> Vec<&'a str> {
+    let read =
+        |t: &&Target| t.touched || t.known.is_none() || !files.is_empty() && model.base().place(&t.info.name).is_none();
+    targets.iter().filter(read).map(|t| t.info.name.as_str()).collect()
 }
 
 fn targets<'a>(model: &StitchedModel, base: Base, plan: &'a Plan, carried: &Carried) -> Vec<Target<'a>> {
@@ -196,7 +202,7 @@ impl Worker {
     fn read(&mut self, model: &StitchedModel, target: &Target, item: &Item) -> Result<()> {
         let unit = target.info.dtype.unit_bytes() as u64;
         self.out.resize((item.len * unit) as usize, 0);
-        model.base().copy_into(&target.info.name, item.start * unit, &mut self.out, true)
+        model.base().copy_units(&target.info.name, item.start, &mut self.out, true)
     }
 
     /// Writes the run in the buffer, and digests it.

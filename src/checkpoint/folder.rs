@@ -1,7 +1,7 @@
 //! Which files of a Hugging Face folder hold the weights, and which only accompany them. [CKP-3]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -9,6 +9,7 @@ use crate::error::{Error, Escaped, Result};
 use crate::files::read_regular;
 use crate::json::{Members, Object};
 use crate::model::filename::{is_foreign_weight, is_plain, is_safetensors};
+use crate::model::tensor::TensorInfo;
 
 /// The file that says which shard holds which tensor.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -19,15 +20,25 @@ pub(crate) const RECIPE: &str = "stitch.json";
 
 /// The files of a checkpoint folder.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(super) struct Folder {
     /// Names of the safetensors files, sorted.
     pub weights: Vec<String>,
-    /// The index, where the folder is sharded: its file name and what it says.
-    pub index: Option<(String, BTreeMap<String, String>)>,
+    /// The index, where the folder is sharded.
+    pub index: Option<Index>,
+}
+
+/// An index of shards.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// The name of its file.
+    pub name: String,
+    pub bytes: Vec<u8>,
+    /// The file that is said to hold a tensor, by the name of the tensor.
+    pub map: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
-struct Index {
+struct WeightMap {
     weight_map: Members<String>,
 }
 
@@ -39,11 +50,9 @@ impl Folder {
         let indices: Vec<&String> = names.iter().filter(|n| n.ends_with(".safetensors.index.json")).collect();
         let index = if has(INDEX) { Some(INDEX.to_string()) } else { indices.first().map(|n| n.to_string()) };
         if let Some(name) = index {
-            let map = read_index(&root.join(&name))?;
-            let mut weights: Vec<String> = map.values().cloned().collect();
-            weights.sort();
-            weights.dedup();
-            return Ok(Folder { weights, index: Some((name, map)) });
+            let path = root.join(&name);
+            let index = Index::parse(name, read_regular(&path)?).map_err(|e| e.in_file(&path))?;
+            return Ok(Folder { weights: index.files(), index: Some(index) });
         }
         let weights: Vec<&String> = names.iter().filter(|n| n.ends_with(".safetensors")).collect();
         let single = if has(SINGLE) { Some(SINGLE.to_string()) } else { None };
@@ -51,12 +60,15 @@ impl Folder {
             (Some(single), _) => Ok(Folder { weights: vec![single], index: None }),
             (None, [only]) => Ok(Folder { weights: vec![only.to_string()], index: None }),
             (None, []) => Err(no_weights(root, &names)),
-            (None, many) => {
-                let detail = format!("has {} safetensors files but no {INDEX} that says what they are", many.len());
-                Err(Error::malformed("CKP-3", "folder", detail).in_file(root))
-            }
+            (None, many) => Err(unsorted(many.len()).in_file(root)),
         }
     }
+}
+
+/// The error for several files of weights of which nothing says what they are.
+pub(super) fn unsorted(files: usize) -> Error {
+    let detail = format!("has {files} safetensors files but no {INDEX} that says what they are");
+    Error::malformed("CKP-3", "folder", detail)
 }
 
 fn no_weights(root: &Path, names: &[String]) -> Error {
@@ -71,37 +83,63 @@ fn no_weights(root: &Path, names: &[String]) -> Error {
     Error::malformed("CKP-3", "folder", detail).in_file(root)
 }
 
-fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
-    let bytes = read_regular(path)?;
-    let bad = |detail: String| Error::malformed("CKP-4", "index", detail).in_file(path);
-    // What the parser says may quote the file.
-    let Object(index): Object<Index> =
-        serde_json::from_slice(&bytes).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
-    if index.weight_map.0.is_empty() {
-        return Err(bad("names no tensor".into()));
-    }
-    let map: BTreeMap<String, String> = index.weight_map.0.into_iter().collect();
-    for (tensor, file) in &map {
-        // The value is joined to a path: anything but a plain file name could lead out of the folder.
-        if !is_plain(file) {
-            let detail = format!(
-                "tensor \"{}\" is said to be in \"{}\", which is not a plain file name",
-                Escaped(tensor),
-                Escaped(file)
-            );
-            return Err(bad(detail));
+impl Index {
+    /// Reads the bytes of an index. [CKP-4]
+    pub fn parse(name: String, bytes: Vec<u8>) -> Result<Self> {
+        let bad = |detail: String| Error::malformed("CKP-4", "index", detail);
+        // What the parser says may quote the file.
+        let Object(index): Object<WeightMap> =
+            serde_json::from_slice(&bytes).map_err(|e| bad(Escaped(&e.to_string()).to_string()))?;
+        if index.weight_map.0.is_empty() {
+            return Err(bad("names no tensor".into()));
         }
+        let map: BTreeMap<String, String> = index.weight_map.0.into_iter().collect();
+        for (tensor, file) in &map {
+            // The value is joined to a path: anything but a plain file name could lead out of the folder.
+            if !is_plain(file) {
+                let detail = format!(
+                    "tensor \"{}\" is said to be in \"{}\", which is not a plain file name",
+                    Escaped(tensor),
+                    Escaped(file)
+                );
+                return Err(bad(detail));
+            }
+        }
+        Ok(Index { name, bytes, map })
     }
-    Ok(map)
+
+    /// The files that it names, sorted.
+    pub fn files(&self) -> Vec<String> {
+        let files: BTreeSet<&String> = self.map.values().collect();
+        files.into_iter().cloned().collect()
+    }
+
+    /// The bytes of an index with these tensors in these files besides.
+    pub fn with<'f>(bytes: &[u8], files: impl Iterator<Item = (&'f str, &'f [TensorInfo])>) -> Result<Vec<u8>> {
+        let bad = |e: serde_json::Error| Error::malformed("CKP-4", "index", e.to_string());
+        let mut index: serde_json::Value = serde_json::from_slice(bytes).map_err(bad)?;
+        let mut total = 0u64;
+        for (file, tensor) in files.flat_map(|(file, tensors)| tensors.iter().map(move |t| (file, t))) {
+            index["weight_map"][&tensor.name] = file.into();
+            total = total.saturating_add(tensor.byte_len());
+        }
+        if !index["metadata"].is_object() {
+            index["metadata"] = serde_json::json!({});
+        }
+        index["metadata"]["total_size"] = total.into();
+        serde_json::to_vec_pretty(&index).map_err(bad)
+    }
 }
 
-/// Files that go along with the weights: configuration, tokenizer and the like, sorted by name.
-pub(crate) fn companions(root: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let names = file_names(root)?.into_iter().filter(|n| {
-        let weight = is_safetensors(n) || is_foreign_weight(n);
-        !(weight || n.starts_with('.') || n == RECIPE || n.ends_with(".stitch"))
-    });
-    Ok(names.map(|n| (n.clone(), root.join(n))).collect())
+/// Names of the files that go along with the weights: configuration, tokenizer and the like, sorted.
+pub(super) fn companions(root: &Path) -> Result<Vec<String>> {
+    Ok(file_names(root)?.into_iter().filter(|name| is_companion(name)).collect())
+}
+
+/// Whether a file of this name goes along with weights.
+pub(super) fn is_companion(name: &str) -> bool {
+    let weight = is_safetensors(name) || is_foreign_weight(name);
+    !(weight || name.starts_with('.') || name == RECIPE || name.ends_with(".stitch"))
 }
 
 /// Names of the regular files in a folder (links are followed: the hub's cache is made of them), sorted.

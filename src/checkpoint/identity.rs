@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::checkpoint::reader::Checkpoint;
+use crate::checkpoint::source::ModelSource;
 use crate::error::{Error, Result};
 use crate::model::digest::{Digest, TensorDigester};
-use crate::model::identity::BaseIdentity;
 use crate::model::pieces::Pieces;
-use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
 use crate::parallel::Workers;
 
@@ -48,32 +46,9 @@ impl FromStr for BaseCheck {
     }
 }
 
-impl Checkpoint {
-    /// Digests every tensor: which checkpoint this is.
-    ///
-    /// # Errors
-    /// `Io` where reading fails or a file was changed meanwhile.
-    pub fn identity(&self, workers: &Workers) -> Result<BaseIdentity> {
-        self.identity_with(BaseCheck::Full, &|_| true, workers)
-    }
-
-    /// Digests as much as `check` asks for; `touched` says which tensors a pack touches.
-    ///
-    /// # Errors
-    /// `Io` where reading fails or a file was changed meanwhile.
-    pub fn identity_with(
-        &self,
-        check: BaseCheck,
-        touched: &dyn Fn(&str) -> bool,
-        workers: &Workers,
-    ) -> Result<BaseIdentity> {
-        self.unread_identity(check, touched).read(workers)
-    }
-}
-
 /// Digests of tensors, in pieces that all threads share.
 pub(crate) fn digests<'a>(
-    source: &dyn TensorSource,
+    source: &dyn ModelSource,
     infos: &[&'a TensorInfo],
     workers: &Workers,
 ) -> Result<BTreeMap<&'a str, Digest>> {
@@ -81,6 +56,7 @@ pub(crate) fn digests<'a>(
     for (t, info) in infos.iter().enumerate() {
         pieces.extend((0..TensorDigester::new(info.byte_len()).pieces()).map(|p| (t, p)));
     }
+    source.will_need(&infos.iter().map(|info| info.name.as_str()).collect::<Vec<_>>());
     workers.progress().stage("checking the base", infos.iter().map(|t| t.byte_len()).sum());
     let done = workers.for_each(pieces.len(), Pieces::default, |gathered, i| {
         let Some((t, info, p)) = pieces.get(i).and_then(|(t, p)| infos.get(*t).map(|info| (*t, info, *p))) else {

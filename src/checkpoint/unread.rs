@@ -1,10 +1,10 @@
-//! Which checkpoint this is, before its bytes are read: what a cache remembers, and which tensors are still to be digested.
+//! Which model this is, before its bytes are read: what is remembered, and which tensors are still to be digested.
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::cache;
 use crate::checkpoint::identity::{BaseCheck, digests};
-use crate::checkpoint::reader::{Checkpoint, CheckpointFile, Place};
+use crate::checkpoint::reader::Checkpoint;
+use crate::checkpoint::source::ModelSource;
 use crate::error::{Error, Escaped, Result};
 use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
@@ -13,11 +13,11 @@ use crate::parallel::Workers;
 
 /// An identity that waits for digests. Whoever reads the tensors anyway takes them on the way.
 #[derive(Debug)]
-pub(crate) struct UnreadIdentity<'c> {
-    base: &'c Checkpoint,
+pub(crate) struct UnreadIdentity<'m> {
+    base: &'m dyn ModelSource,
     check: BaseCheck,
     /// By name.
-    rows: Vec<(&'c Place, Known)>,
+    rows: Vec<(&'m TensorInfo, Known)>,
 }
 
 /// What is known of a tensor's data.
@@ -29,35 +29,29 @@ enum Known {
     LeftOut,
 }
 
-impl Checkpoint {
+impl<'m> UnreadIdentity<'m> {
     /// What is known before anything is read, and what `check` still asks for; `touched` says which tensors a pack touches.
-    pub(crate) fn unread_identity(&self, check: BaseCheck, touched: &dyn Fn(&str) -> bool) -> UnreadIdentity<'_> {
-        let load = |file: &CheckpointFile| match check {
-            BaseCheck::Cached => cache::load(&file.bytes.stamp()?, file.order.len()),
-            BaseCheck::Full | BaseCheck::Touched => None,
+    pub fn new(base: &'m dyn ModelSource, check: BaseCheck, touched: &dyn Fn(&str) -> bool) -> Self {
+        let remembered = match check {
+            BaseCheck::Cached => base.remembered(),
+            BaseCheck::Full | BaseCheck::Touched => Vec::new(),
         };
-        let remembered: Vec<Option<Vec<Digest>>> = self.files.iter().map(load).collect();
-        let known = |place: &Place| {
-            let digest = remembered.get(place.file).and_then(|file| file.as_ref()?.get(place.number));
-            match digest {
-                Some(digest) => Known::Remembered(*digest),
-                None if check == BaseCheck::Touched && !touched(&place.info.name) => Known::LeftOut,
-                None => Known::Unread,
-            }
+        let known = |(i, info): (usize, &'m TensorInfo)| match remembered.get(i).copied().flatten() {
+            Some(digest) => (info, Known::Remembered(digest)),
+            None if check == BaseCheck::Touched && !touched(&info.name) => (info, Known::LeftOut),
+            None => (info, Known::Unread),
         };
-        UnreadIdentity { base: self, check, rows: self.places().map(|place| (place, known(place))).collect() }
+        UnreadIdentity { base, check, rows: base.infos().into_iter().enumerate().map(known).collect() }
     }
-}
 
-impl<'c> UnreadIdentity<'c> {
-    /// The checkpoint.
-    pub fn base(&self) -> &'c Checkpoint {
+    /// The model.
+    pub fn base(&self) -> &'m dyn ModelSource {
         self.base
     }
 
     /// The tensors to digest, by name.
-    pub fn wanted(&self) -> impl Iterator<Item = &'c TensorInfo> {
-        self.rows.iter().filter(|(_, known)| *known == Known::Unread).map(|(place, _)| &*place.info)
+    pub fn wanted(&self) -> impl Iterator<Item = &'m TensorInfo> {
+        self.rows.iter().filter(|(_, known)| *known == Known::Unread).map(|(info, _)| *info)
     }
 
     /// Whether a tensor is to be digested.
@@ -65,7 +59,7 @@ impl<'c> UnreadIdentity<'c> {
         self.known(name) == Some(Known::Unread)
     }
 
-    /// The digest of a tensor, where a cache remembers it.
+    /// The digest of a tensor, where it is remembered.
     pub fn remembered(&self, name: &str) -> Option<Digest> {
         match self.known(name) {
             Some(Known::Remembered(digest)) => Some(digest),
@@ -74,7 +68,7 @@ impl<'c> UnreadIdentity<'c> {
     }
 
     fn known(&self, name: &str) -> Option<Known> {
-        let i = self.rows.binary_search_by(|(place, _)| place.info.name.as_str().cmp(name)).ok()?;
+        let i = self.rows.binary_search_by(|(info, _)| info.name.as_str().cmp(name)).ok()?;
         self.rows.get(i).map(|(_, known)| *known)
     }
 
@@ -88,35 +82,61 @@ impl<'c> UnreadIdentity<'c> {
         self.settle(&fresh)
     }
 
-    /// The identity, with the digests of all that was wanted; a cache remembers them from now on, where it was asked.
+    /// The identity, with the digests of all that was wanted; they are remembered from now on, where that was asked.
     ///
     /// # Errors
     /// `Io` where a file was changed since it was opened.
     pub fn settle(&self, fresh: &BTreeMap<&str, Digest>) -> Result<BaseIdentity> {
-        self.base.check_unchanged()?;
-        let digest = |(place, known): &(&Place, Known)| match known {
+        self.base.unchanged()?;
+        let digest = |(info, known): &(&TensorInfo, Known)| match known {
             Known::Remembered(digest) => Ok(Some(*digest)),
             Known::LeftOut => Ok(None),
-            Known::Unread => fresh.get(place.info.name.as_str()).copied().map(Some).ok_or_else(|| {
-                Error::Internal(format!("tensor \"{}\" was wanted and not digested", Escaped(&place.info.name)))
+            Known::Unread => fresh.get(info.name.as_str()).copied().map(Some).ok_or_else(|| {
+                Error::Internal(format!("tensor \"{}\" was wanted and not digested", Escaped(&info.name)))
             }),
         };
         let found = self.rows.iter().map(digest).collect::<Result<Vec<_>>>()?;
         if self.check == BaseCheck::Cached && !fresh.is_empty() {
-            self.remember(&found);
+            self.base.remember(&found);
         }
-        let infos = self.rows.iter().map(|(place, _)| place.info.clone());
-        Ok(BaseIdentity::new(infos.zip(found)))
+        Ok(BaseIdentity::new(self.rows.iter().map(|(info, _)| (*info).clone()).zip(found)))
+    }
+}
+
+impl Checkpoint {
+    /// Digests every tensor: which checkpoint this is.
+    ///
+    /// # Errors
+    /// `Io` where reading fails or a file was changed meanwhile.
+    pub fn identity(&self, workers: &Workers) -> Result<BaseIdentity> {
+        self.identity_with(BaseCheck::Full, &|_| true, workers)
     }
 
-    fn remember(&self, found: &[Option<Digest>]) {
-        for (i, file) in self.base.files.iter().enumerate() {
-            let rows = self.rows.iter().zip(found).filter(|((place, _), _)| place.file == i);
-            let mut own: Vec<_> = rows.filter_map(|((place, _), digest)| Some((place.number, (*digest)?))).collect();
-            own.sort_unstable_by_key(|(number, _)| *number);
-            if let (true, Some(stamp)) = (own.len() == file.order.len(), file.bytes.stamp()) {
-                cache::store(&stamp, &own.into_iter().map(|(_, digest)| digest).collect::<Vec<_>>());
-            }
-        }
+    /// Digests as much as `check` asks for; `touched` says which tensors a pack touches.
+    ///
+    /// # Errors
+    /// `Io` where reading fails or a file was changed meanwhile.
+    pub fn identity_with(
+        &self,
+        check: BaseCheck,
+        touched: &dyn Fn(&str) -> bool,
+        workers: &Workers,
+    ) -> Result<BaseIdentity> {
+        UnreadIdentity::new(self, check, touched).read(workers)
+    }
+}
+
+impl<'m> dyn ModelSource + 'm {
+    /// Digests as much as `check` asks for; `wanted` says which tensors are needed at least.
+    ///
+    /// # Errors
+    /// `Io` where reading fails or a file was changed meanwhile; for a computed model also what its packs give.
+    pub fn identity_of(
+        &self,
+        check: BaseCheck,
+        wanted: &dyn Fn(&str) -> bool,
+        workers: &Workers,
+    ) -> Result<BaseIdentity> {
+        UnreadIdentity::new(self, check, wanted).read(workers)
     }
 }

@@ -89,7 +89,7 @@ const MOST_TRIES: usize = 16;
 /// # Errors
 /// `Refused` where no pack is that small, or the exact one is not and was required.
 pub(super) fn resolve(prepared: &Prepared, budget: &Budget, options: &CreateOptions) -> Result<CreateOptions> {
-    let limit = budget.size.of(prepared.fine_tuned.weight_bytes());
+    let limit = budget.size.of(prepared.fine_tuned.weight_bytes()?);
     let search = Search { prepared, budget, options, limit };
     let smallest = search.lossy(budget.lossy.values, 1)?;
     let (changed, mut least) = (smallest.changed, smallest.pack_bytes);

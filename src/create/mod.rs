@@ -232,7 +232,7 @@ fn report(
         id: header.id,
         content,
         pack_bytes: header.file_len,
-        fine_tuned_bytes: fine_tuned.weight_bytes(),
+        fine_tuned_bytes: fine_tuned.weight_bytes()?,
         touched,
         candidates: pairs.candidates(),
         changed: if all_steps { kept } else { localized.changed },

@@ -193,7 +193,7 @@ impl<'a> Pairs<'a> {
             if !is_plain_name(&name) {
                 return Err(Error::Refused(format!("file \"{}\" has a name that no pack can carry", Escaped(&name))));
             }
-            let bytes = self.fine_tuned.companion(&name)?;
+            let bytes = self.fine_tuned.companion_bytes(&name)?;
             Limits::check("carried file size in bytes", bytes.len() as u64, Limits::default().section_bytes)?;
             out.push((name, bytes));
         }
@@ -208,7 +208,7 @@ impl<'a> Pairs<'a> {
         let base: HashSet<String> = self.base.companion_names()?.into_iter().collect();
         let mut out = Vec::new();
         for name in self.fine_tuned.companion_names()? {
-            if !base.contains(&name) || self.base.companion(&name)? != self.fine_tuned.companion(&name)? {
+            if !base.contains(&name) || self.base.companion_bytes(&name)? != self.fine_tuned.companion_bytes(&name)? {
                 out.push(name);
             }
         }

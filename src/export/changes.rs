@@ -29,8 +29,8 @@ impl<'a> Changes<'a> {
     /// Tensors that packs touch and that the base has in this shape, by name.
     pub fn touched(&self) -> impl Iterator<Item = &'a TensorInfo> {
         let carried = self.model.carried();
-        let touched = |t: &&TensorInfo| self.model.touches(&t.name) && !carried.contains_key(&t.name);
-        self.model.base().tensors().filter(touched).collect::<Vec<_>>().into_iter()
+        let touched = move |t: &&TensorInfo| self.model.touches(&t.name) && !carried.contains_key(&t.name);
+        self.model.base().infos().into_iter().filter(touched)
     }
 
     /// Stages tensors and hands each over, by its number, with what is staged of it and of others. Finite elements that would

@@ -83,7 +83,7 @@ fn contents<'a>(changes: &Changes<'a>) -> Result<Contents<'a>> {
 
 /// Whether there are numbers in the base that something can be added to.
 fn is_summand(tensor: &TensorInfo, model: &StitchedModel) -> bool {
-    tensor.dtype.is_float() && model.base().tensor(&tensor.name) == Some(tensor)
+    tensor.dtype.is_float() && model.base().info(&tensor.name) == Some(tensor)
 }
 
 /// How many elements changed, and the narrowest dtype whose numbers give back the bits of each.
@@ -185,5 +185,5 @@ fn write_whole(model: &StitchedModel, contents: &Contents, layout: &Layout, file
         }
         values.finish()?;
     }
-    model.base().check_unchanged()
+    model.base().unchanged()
 }

@@ -12,5 +12,5 @@ mod stamp;
 pub use error::{ReadError, ReadErrorKind};
 pub use file::LocalFile;
 pub use source::ReadAt;
-pub(crate) use source::{bytes, read_into, read_vec};
+pub(crate) use source::{announce, bytes, joined, read_into, read_vec};
 pub use stamp::Stamp;

@@ -93,6 +93,11 @@ pub trait ReadAt: Debug + Send + Sync {
     }
 }
 
+/// [`ReadAt::will_need`] of one range.
+pub(crate) fn announce(source: &dyn ReadAt, range: Range<u64>) {
+    source.will_need(std::slice::from_ref(&range));
+}
+
 /// Exactly `len` bytes from `offset`, in memory of our own.
 pub(crate) fn read_vec(source: &dyn ReadAt, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut out = vec![0; len];
@@ -102,6 +107,9 @@ pub(crate) fn read_vec(source: &dyn ReadAt, offset: u64, len: usize) -> Result<V
 
 /// [`ReadAt::read_at`] with the error of the crate.
 pub(crate) fn read_into(source: &dyn ReadAt, offset: u64, out: &mut [u8]) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
     source.read_at(offset, out).map_err(|e| e.of(source.name()))
 }
 
@@ -113,4 +121,16 @@ pub(crate) fn bytes(source: &dyn ReadAt, range: Range<u64>) -> Result<Cow<'_, [u
     let part = start.and_then(|start| mapped.get(start..start.checked_add(len)?));
     let past_end = || ReadError::past_end(range.start, len, source.size()).of(source.name());
     part.map(Cow::Borrowed).ok_or_else(past_end)
+}
+
+/// Ranges without the empty ones, and those that touch as one.
+pub(crate) fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    for range in ranges.filter(|range| !range.is_empty()) {
+        match all.last_mut() {
+            Some(last) if (last.start..=last.end).contains(&range.start) => last.end = last.end.max(range.end),
+            _ => all.push(range),
+        }
+    }
+    all
 }

@@ -10,7 +10,7 @@ mod staged;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelSource;
 use crate::error::{Error, Escaped, Result};
 use crate::merge::StitchedModel;
 use crate::model::tensor::TensorInfo;
@@ -66,7 +66,7 @@ const PIECE: usize = 1 << 20;
 /// ```
 #[derive(Debug)]
 pub struct Live<'a> {
-    base: &'a Checkpoint,
+    base: &'a dyn ModelSource,
     tensors: BTreeMap<&'a str, (&'a TensorInfo, &'a mut [u8])>,
     held: Option<Arc<Staged<'a>>>,
 }
@@ -79,7 +79,7 @@ impl<'a> Live<'a> {
     /// `InvalidInput` for a tensor that the base lacks, that is named twice or that has another length; `Io`. After an error
     /// the tensors may hold anything.
     pub fn new<'n>(
-        base: &'a Checkpoint,
+        base: &'a dyn ModelSource,
         tensors: impl IntoIterator<Item = (&'n str, &'a mut [u8])>,
         workers: &Workers,
     ) -> Result<Self> {
@@ -93,13 +93,13 @@ impl<'a> Live<'a> {
     /// # Errors
     /// `InvalidInput` as [`Live::new`].
     pub fn holding_base<'n>(
-        base: &'a Checkpoint,
+        base: &'a dyn ModelSource,
         tensors: impl IntoIterator<Item = (&'n str, &'a mut [u8])>,
     ) -> Result<Self> {
         let mut own = BTreeMap::new();
         for (name, bytes) in tensors {
             let bad = |why: String| Error::InvalidInput(format!("live tensor \"{}\" {why}", Escaped(name)));
-            let info = base.tensor(name).ok_or_else(|| bad("is not in the base".into()))?;
+            let info = base.info(name).ok_or_else(|| bad("is not in the base".into()))?;
             if bytes.len() as u64 != info.byte_len() {
                 return Err(bad(format!("has {} bytes, must have {}", bytes.len(), info.byte_len())));
             }
@@ -111,6 +111,7 @@ impl<'a> Live<'a> {
     }
 
     fn fill(&mut self, workers: &Workers) -> Result<()> {
+        self.base.will_need(&self.tensors.keys().copied().collect::<Vec<_>>());
         let mut pieces = Vec::new();
         for (name, (_, bytes)) in &mut self.tensors {
             pieces.extend(bytes.chunks_mut(PIECE).enumerate().map(|(i, piece)| (*name, i, Mutex::new(piece))));
@@ -123,13 +124,13 @@ impl<'a> Live<'a> {
             |(), i| {
                 let Some((name, number, piece)) = pieces.get(i) else { return Ok(()) };
                 let mut piece = piece.lock().unwrap_or_else(PoisonError::into_inner);
-                let (start, len) = ((number * PIECE) as u64, piece.len() as u64);
-                piece.copy_from_slice(&self.base.bytes(name, start..start + len)?);
-                workers.progress().advance(len);
+                let unit = self.base.info(name).map_or(1, |info| info.dtype.unit_bytes());
+                self.base.copy_units(name, (number * PIECE / unit) as u64, &mut piece, false)?;
+                workers.progress().advance(piece.len() as u64);
                 Ok(())
             },
         )?;
-        self.base.check_unchanged()
+        self.base.unchanged()
     }
 
     /// The bytes of a tensor as they are.
@@ -150,7 +151,7 @@ impl<'a> Live<'a> {
     /// that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and for finite
     /// elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
     pub fn stage(&self, model: &StitchedModel, workers: &Workers) -> Result<Staged<'a>> {
-        let touched = self.base.tensors().filter(|t| model.touches(&t.name));
+        let touched = self.base.infos().into_iter().filter(|t| model.touches(&t.name));
         touched.map(|t| &t.name).try_for_each(|name| self.check_has(name))?;
         Staged::of(self.base, model, workers)
     }
@@ -170,7 +171,7 @@ impl<'a> Live<'a> {
     /// tensors that are not here.
     pub fn commit(&mut self, staged: impl Into<Arc<Staged<'a>>>) -> Result<()> {
         let staged = staged.into();
-        if !std::ptr::eq(staged.base, self.base) {
+        if !std::ptr::addr_eq(staged.base, self.base) {
             return Err(Error::InvalidInput("the set was staged on another checkpoint than the live tensors".into()));
         }
         staged.tensors.keys().try_for_each(|name| self.check_has(name))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelSource;
 use crate::error::Result;
 use crate::live::staged::{Block, Staged};
 use crate::merge::{Scratch, StitchedModel, Stitchers, nonfinite_refused};
@@ -27,7 +27,7 @@ pub(crate) type Nonfinite<'a> = (&'a TensorInfo, u64);
 
 /// Computes the units that a model's packs keep of the tensors they touch.
 pub(super) fn stage<'a>(
-    base: &'a Checkpoint,
+    base: &'a dyn ModelSource,
     model: &StitchedModel,
     touched: &[&'a TensorInfo],
     workers: &Workers,
@@ -41,7 +41,7 @@ pub(super) fn stage<'a>(
 
 /// Staging without a word of what is going on, and without a judgement of what became no number.
 pub(crate) fn compute<'a>(
-    base: &'a Checkpoint,
+    base: &'a dyn ModelSource,
     model: &StitchedModel,
     touched: &[&'a TensorInfo],
     workers: &Workers,
@@ -58,7 +58,7 @@ pub(crate) fn compute<'a>(
         workers.progress().advance(RUN.min(info.units() - start) * info.dtype.unit_bytes() as u64);
         Ok(())
     })?;
-    base.check_unchanged()?;
+    base.unchanged()?;
     let nonfinite = || done.iter().filter_map(|w| w.nonfinite);
     let first = nonfinite().map(|(tensor, _)| tensor).min().and_then(|first| touched.get(first).copied());
     let met = first.map(|first| (first, nonfinite().map(|(_, n)| n).sum()));
@@ -86,7 +86,7 @@ impl Worker {
         }
         stitcher.kept(&self.scratch, &mut self.positions);
         if !self.positions.is_empty() {
-            let base = model.base().bytes(&info.name, start * width..(start + len) * width)?;
+            let base = model.base().units(&info.name, start, len)?;
             self.blocks.push((tensor, Block::new(start, &self.positions, width as usize, &self.out, &base)));
         }
         Ok(())

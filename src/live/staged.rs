@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelSource;
 use crate::error::{Error, Escaped, Result};
 use crate::live::stage::stage;
 use crate::merge::StitchedModel;
@@ -13,7 +13,7 @@ use crate::parallel::Workers;
 /// A set of packs, computed: what a commit has to write, and what the commit after it has to put back.
 #[derive(Debug)]
 pub struct Staged<'a> {
-    pub(super) base: &'a Checkpoint,
+    pub(super) base: &'a dyn ModelSource,
     /// Touched tensors; their blocks ascend, and those that keep nothing are left out.
     pub(super) tensors: BTreeMap<&'a str, (&'a TensorInfo, Vec<Block>)>,
 }
@@ -50,8 +50,8 @@ impl<'a> Staged<'a> {
     /// # Errors
     /// `InvalidInput` for a model on another checkpoint than `base`; `Refused` for a set that carries a tensor which the base lacks or has in another shape, for an overlap under `refuse`, and
     /// for finite elements that would become infinite or NaN; `DigestMismatch` or `Malformed` for a damaged pack; `Io`.
-    pub fn of(base: &'a Checkpoint, model: &StitchedModel, workers: &Workers) -> Result<Self> {
-        if !std::ptr::eq(model.base(), base) {
+    pub fn of(base: &'a dyn ModelSource, model: &StitchedModel, workers: &Workers) -> Result<Self> {
+        if !std::ptr::addr_eq(model.base(), base) {
             return Err(Error::InvalidInput("the model is on another checkpoint than the live tensors".into()));
         }
         if let Some(name) = model.carried().keys().next() {
@@ -61,7 +61,7 @@ impl<'a> Staged<'a> {
                 Escaped(name)
             )));
         }
-        let touched: Vec<&TensorInfo> = base.tensors().filter(|t| model.touches(&t.name)).collect();
+        let touched: Vec<&TensorInfo> = base.infos().into_iter().filter(|t| model.touches(&t.name)).collect();
         stage(base, model, &touched, workers)
     }
 

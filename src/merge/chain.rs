@@ -1,6 +1,6 @@
 //! Packs of which some lie on the result of others. spec/numbers.md, "Chains".
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelSource;
 use crate::error::{Error, Escaped, Result};
 use crate::merge::model::{Held, Layer, StitchedModel};
 use crate::merge::options::MergeOptions;
@@ -24,7 +24,7 @@ impl<'a> StitchedModel<'a> {
     /// # Errors
     /// `BaseMismatch` for a pack that fits neither; otherwise as [`StitchedModel::new`], and what computing a link gives.
     pub fn chain(
-        base: &'a Checkpoint,
+        base: &'a dyn ModelSource,
         identity: &BaseIdentity,
         packs: Vec<(VerifiedPack, f32)>,
         options: &MergeOptions,

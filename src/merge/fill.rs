@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use crate::checkpoint::ModelSource;
 use crate::checkpoint::plan::Plan;
 use crate::error::{Error, Escaped, Result};
 use crate::merge::model::StitchedModel;
@@ -42,7 +43,7 @@ impl StitchedModel<'_> {
         }
         self.will_need(&names);
         self.fill_pieces(pieces, workers)?;
-        self.base().check_unchanged()
+        self.base().unchanged()
     }
 
     /// Fills pieces of tensors, each with its name and its first byte.
@@ -89,18 +90,18 @@ impl Tensors<'_> {
     fn make(&mut self) -> Result<()> {
         let (mut infos, mut made, mut bytes) = (Vec::new(), Vec::new(), 0u64);
         while let Some(info) = self.order.front() {
-            let touched = self.model.touches(&info.name);
-            let len = if touched { info.byte_len() } else { 0 };
+            let borrowed = !self.model.touches(&info.name) && self.model.base().is_mapped(&info.name)?;
+            let len = if borrowed { 0 } else { info.byte_len() };
             if bytes.saturating_add(len) > AHEAD && !infos.is_empty() {
                 break;
             }
             bytes = bytes.saturating_add(len);
-            made.push(if touched { Cow::Owned(vec![0; len as usize]) } else { self.model.bytes(&info.name)? });
+            made.push(if borrowed { self.model.bytes(&info.name)? } else { Cow::Owned(vec![0; len as usize]) });
             infos.extend(self.order.pop_front());
         }
         let targets = infos.iter().zip(&mut made).filter_map(|(info, bytes)| match bytes {
-            Cow::Owned(bytes) if self.model.touches(&info.name) => Some((info.name.as_str(), &mut bytes[..])),
-            _ => None,
+            Cow::Owned(bytes) => Some((info.name.as_str(), &mut bytes[..])),
+            Cow::Borrowed(_) => None,
         });
         self.model.fill(targets, self.workers)?;
         self.ready.extend(infos.into_iter().zip(made));

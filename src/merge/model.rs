@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::ModelSource;
 use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 use crate::merge::gain::PackGain;
@@ -25,8 +25,8 @@ pub struct Layer {
 /// The base of a model: the caller's, or the model's own.
 #[derive(Debug, Clone)]
 pub(super) enum Held<'a> {
-    Borrowed(&'a Checkpoint),
-    Owned(Arc<Checkpoint>),
+    Borrowed(&'a dyn ModelSource),
+    Owned(Arc<dyn ModelSource>),
 }
 
 /// A base with packs on it. Nothing is decoded before it is asked for.
@@ -49,7 +49,7 @@ impl<'a> StitchedModel<'a> {
     /// # Errors
     /// `InvalidInput` for a weight or λ that is no number and for the same pack twice; `Refused` for exact and lossy packs
     /// without a rule said, and for what can only be carried exactly but would not be; `LimitExceeded` for too many packs.
-    pub fn new(base: &'a Checkpoint, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
+    pub fn new(base: &'a dyn ModelSource, layers: Vec<Layer>, options: &MergeOptions) -> Result<Self> {
         Self::build(Held::Borrowed(base), None, layers, options)
     }
 
@@ -137,7 +137,7 @@ impl<'a> StitchedModel<'a> {
     pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         let ground: Vec<&TensorInfo> = match self.below() {
             Some(below) => below.tensors().collect(),
-            None => self.base().tensors().collect(),
+            None => self.base().infos(),
         };
         let own = ground.into_iter().filter(|t| !self.carried.contains_key(&t.name));
         let mut all: Vec<&TensorInfo> = own.chain(self.carried.values().map(|(info, _)| info)).collect();
@@ -149,7 +149,7 @@ impl<'a> StitchedModel<'a> {
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         let ground = || match self.below() {
             Some(below) => below.tensor(name),
-            None => self.base().tensor(name),
+            None => self.base().info(name),
         };
         self.carried.get(name).map(|(info, _)| info).or_else(ground)
     }
@@ -172,22 +172,15 @@ impl<'a> StitchedModel<'a> {
     }
 
     /// The base.
-    pub fn base(&self) -> &Checkpoint {
+    pub fn base(&self) -> &dyn ModelSource {
         match &self.base {
-            Held::Borrowed(base) => base,
-            Held::Owned(base) => base,
+            Held::Borrowed(base) => *base,
+            Held::Owned(base) => &**base,
         }
     }
 
     pub(super) fn in_play(&self) -> impl Iterator<Item = (usize, &Layer)> {
         self.layers.iter().enumerate().filter(|(_, l)| l.weight != 0.0)
-    }
-
-    /// Announces to the sources of the packs which tensors will be stitched, in this order.
-    pub(crate) fn will_need(&self, tensors: &[&str]) {
-        for level in self.levels() {
-            level.in_play().for_each(|(_, layer)| layer.pack.will_need(tensors.iter().copied()));
-        }
     }
 
     /// What has to be carried exactly: one pack only, at weight 1 and λ 1. [STI-5]

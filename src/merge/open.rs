@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::{BaseCheck, Checkpoint};
+use crate::checkpoint::{BaseCheck, ModelSource};
 use crate::error::Result;
 use crate::merge::model::{Held, StitchedModel};
 use crate::merge::options::MergeOptions;
@@ -24,15 +24,15 @@ pub struct OpenOptions {
 
 impl StitchedModel<'static> {
     /// Opens packs, each with its weight, and puts each on what it was made for, as [`StitchedModel::chain`] does. The model owns
-    /// its base, which [`Checkpoint::map`] or [`Checkpoint::open`] gives. Of the packs, headers and manifests are read and
+    /// its base: a [`Checkpoint`](crate::Checkpoint), or any other model. Of the packs, headers and manifests are read and
     /// checked; every other byte is checked when it is first needed.
     ///
     /// Gives the base's digests besides, as far as `base_check` had them taken: what [`apply`](crate::apply()) asks for.
     ///
     /// # Errors
-    /// As [`VerifiedPack::open_all`], [`Checkpoint::identity_with`] and [`StitchedModel::chain`].
+    /// As [`VerifiedPack::open_all`], [`Checkpoint::identity_with`](crate::Checkpoint::identity_with) and [`StitchedModel::chain`].
     pub fn open<P: AsRef<Path>>(
-        base: impl Into<Arc<Checkpoint>>,
+        base: impl Into<Arc<dyn ModelSource>>,
         packs: impl IntoIterator<Item = (P, f32)>,
         options: &OpenOptions,
     ) -> Result<(Self, BaseIdentity)> {
@@ -46,16 +46,16 @@ impl StitchedModel<'static> {
     /// The same for packs that are open.
     ///
     /// # Errors
-    /// As [`Checkpoint::identity_with`] and [`StitchedModel::chain`].
+    /// As [`Checkpoint::identity_with`](crate::Checkpoint::identity_with) and [`StitchedModel::chain`].
     pub fn from_packs(
-        base: impl Into<Arc<Checkpoint>>,
+        base: impl Into<Arc<dyn ModelSource>>,
         packs: Vec<(VerifiedPack, f32)>,
         options: &OpenOptions,
     ) -> Result<(Self, BaseIdentity)> {
         let base = base.into();
         let (check, _) = check_of(packs.iter().map(|(pack, _)| pack), options.base_check);
         let touched = |name: &str| packs.iter().any(|(pack, _)| pack.touches(name));
-        let identity = base.identity_with(check, &touched, &options.workers)?;
+        let identity = base.identity_of(check, &touched, &options.workers)?;
         let model = Self::chain_on(Held::Owned(base), &identity, packs, &options.merge, &options.workers)?;
         Ok((model, identity))
     }

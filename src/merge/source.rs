@@ -1,12 +1,16 @@
 //! A stitched model as something that packs can be made of, and bound to.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::checkpoint::plan::Plan;
-use crate::checkpoint::{BaseCheck, ModelSource, digests};
+use crate::checkpoint::{Layout, ModelSource, digests};
 use crate::error::Result;
+use crate::io::ReadAt;
 use crate::merge::model::StitchedModel;
+use crate::model::digest::Digest;
 use crate::model::identity::BaseIdentity;
 use crate::model::source::TensorSource;
 use crate::model::tensor::TensorInfo;
@@ -69,17 +73,36 @@ impl ModelSource for StitchedModel<'_> {
         self.tensor(name)
     }
 
-    fn identity_of(&self, check: BaseCheck, wanted: &dyn Fn(&str) -> bool, workers: &Workers) -> Result<BaseIdentity> {
-        let base = self.base().identity_with(check, wanted, workers)?;
-        self.identity(&base, workers)
+    fn will_need(&self, tensors: &[&str]) {
+        for level in self.levels() {
+            level.in_play().for_each(|(_, layer)| layer.pack.will_need(tensors.iter().copied()));
+        }
+        self.base().will_need(tensors);
     }
 
-    fn weight_bytes(&self) -> u64 {
-        Plan::single(self.base(), "-".into(), &self.carried()).map_or(0, |plan| plan.len())
+    fn place(&self, name: &str) -> Option<(&File, u64)> {
+        if self.touches(name) { None } else { self.base().place(name) }
+    }
+
+    /// Of what no pack touches.
+    fn remembered(&self) -> Vec<Option<Digest>> {
+        let base = self.base();
+        let known: BTreeMap<&str, Option<Digest>> =
+            base.infos().into_iter().map(|info| info.name.as_str()).zip(base.remembered()).collect();
+        let digest = |info: &TensorInfo| known.get(info.name.as_str()).copied().flatten();
+        self.tensors().map(|info| if self.touches(&info.name) { None } else { digest(info) }).collect()
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        self.base().layout()?.with(&self.carried())
+    }
+
+    fn metadata(&self) -> Vec<(&str, &str)> {
+        self.base().metadata()
     }
 
     fn has_companions(&self) -> bool {
-        self.base().is_folder()
+        self.base().has_companions()
     }
 
     fn companion_names(&self) -> Result<Vec<String>> {
@@ -94,17 +117,20 @@ impl ModelSource for StitchedModel<'_> {
         Ok(names)
     }
 
-    fn companion(&self, name: &str) -> Result<Vec<u8>> {
-        self.carrier(name).unwrap_or_else(|| self.base().companion(name))
+    fn companion(&self, name: &str) -> Result<Arc<dyn ReadAt>> {
+        match self.carrier(name) {
+            Some(bytes) => Ok(Arc::new(bytes?)),
+            None => self.base().companion(name),
+        }
     }
 
     fn input_paths(&self) -> Vec<PathBuf> {
         let levels = self.levels();
         let packs = levels.iter().flat_map(|m| m.layers()).filter_map(|l| l.pack.path().map(PathBuf::from));
-        packs.chain(self.base().own_paths()).collect()
+        packs.chain(self.base().input_paths()).collect()
     }
 
     fn unchanged(&self) -> Result<()> {
-        self.base().check_unchanged()
+        self.base().unchanged()
     }
 }

@@ -119,8 +119,7 @@ impl TensorStitcher<'_> {
             _ if self.carried => out.fill(0),
             Some(below) => below.run(start, out, scratch.below_with(), met)?,
             None => {
-                let at = start * self.info.dtype.unit_bytes() as u64;
-                self.model.base().copy_into(&self.info.name, at, out, scratch.once)?;
+                self.model.base().copy_units(&self.info.name, start, out, scratch.once)?;
             }
         }
         Ok(())

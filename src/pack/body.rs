@@ -1,6 +1,5 @@
 //! What every state of trust holds: the parsed parts of a pack and the way to its sections.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +11,7 @@ use crate::format::header::{HEADER_LEN, Header};
 use crate::format::manifest::{self, DeltaRow, Manifest, SectionRow};
 use crate::format::rows::Row;
 use crate::format::table::{BlockRow, Table, table_len};
-use crate::io::{ReadAt, read_vec};
+use crate::io::{ReadAt, announce, joined, read_vec};
 use crate::limits::Limits;
 use crate::model::delta::{Groups, ValueKind};
 use crate::model::digest::{Digest, Role};
@@ -75,7 +74,7 @@ impl Body {
         Limits::check("stored manifest size in bytes", header.manifest_len.into(), limits.manifest_bytes)?;
         let manifest_start = file_len.saturating_sub(header.manifest_len.into());
         if manifest_start < announced {
-            source.will_need(std::slice::from_ref(&(manifest_start..announced)));
+            announce(&*source, manifest_start..announced);
         }
         let bytes = read_vec(&*source, manifest_start, header.manifest_len as usize)?;
         check_digest(Role::Manifest, "manifest", &bytes, header.manifest)?;
@@ -245,7 +244,7 @@ impl Body {
     /// Checks the digest of every section.
     pub fn check_sections(&self) -> Result<()> {
         let end = self.source.size().saturating_sub(self.header.manifest_len.into());
-        self.source.will_need(std::slice::from_ref(&(HEADER_LEN as u64..end)));
+        announce(&*self.source, HEADER_LEN as u64..end);
         let mut all = [&self.payloads, &self.tables, &self.files].into_iter();
         self.locate(all.try_for_each(|sections| sections.check_all(&*self.source)))
     }
@@ -273,18 +272,6 @@ fn read_header(source: &dyn ReadAt, file_len: u64) -> Result<Header> {
         bytes = read_vec(source, 0, len)?;
     }
     Header::decode(bytes.get(..len).unwrap_or_default(), file_len)
-}
-
-/// Ranges without the empty ones, and those that touch as one.
-fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
-    let mut all: Vec<Range<u64>> = Vec::new();
-    for range in ranges.filter(|range| !range.is_empty()) {
-        match all.last_mut() {
-            Some(last) if (last.start..=last.end).contains(&range.start) => last.end = last.end.max(range.end),
-            _ => all.push(range),
-        }
-    }
-    all
 }
 
 /// Looked for once: packs of many tensors are asked for them more than once.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use stitchpack::io::{ReadAt, ReadError, ReadErrorKind};
+use stitchpack::io::{ReadAt, ReadError, ReadErrorKind, Stamp};
 
 /// What happens at one read. Reads are counted from 0.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +29,7 @@ pub struct Faulty {
     size: u64,
     state: Mutex<State>,
     begun: Condvar,
+    stamp: Option<Stamp>,
 }
 
 #[derive(Debug, Default)]
@@ -43,12 +44,17 @@ impl Faulty {
     /// Bytes that say of themselves that they are `size`.
     pub fn new(bytes: Vec<u8>, size: u64, fault: Fault) -> Self {
         let state = State { fault, ..State::default() };
-        Faulty { bytes, size, state: Mutex::new(state), begun: Condvar::new() }
+        Faulty { bytes, size, state: Mutex::new(state), begun: Condvar::new(), stamp: None }
     }
 
     pub fn healthy(bytes: Vec<u8>) -> Self {
         let size = bytes.len() as u64;
         Faulty::new(bytes, size, Fault::None)
+    }
+
+    /// Of an object whose state a key tells.
+    pub fn stamped(bytes: Vec<u8>, key: &str) -> Self {
+        Faulty { stamp: Some(Stamp::new(key.as_bytes())), ..Faulty::healthy(bytes) }
     }
 
     /// Another fault from now on, and reads counted anew.
@@ -79,8 +85,7 @@ impl ReadAt for Faulty {
         self.begun.notify_all();
         let range = offset..offset + out.len() as u64;
         let covered = |at: u64| state.announced.iter().any(|a| a.contains(&at));
-        let is_covered = range.is_empty() || (covered(range.start) && covered(range.end - 1));
-        if !is_covered {
+        if !range.is_empty() && (!covered(range.start) || !covered(range.end - 1)) {
             state.unannounced.push(range);
         }
         match state.fault {
@@ -106,6 +111,10 @@ impl ReadAt for Faulty {
 
     fn will_need(&self, ranges: &[Range<u64>]) {
         self.state.lock().unwrap().announced.extend_from_slice(ranges);
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.stamp.clone()
     }
 
     fn name(&self) -> Option<&Path> {

@@ -6,7 +6,7 @@ use stitchpack::checkpoint::BaseCheck;
 use stitchpack::merge::OpenOptions;
 use stitchpack::merge::recipe::Recipe;
 use stitchpack::report::apply::ApplyReport;
-use stitchpack::{Applied, ApplyOptions, Result, UnprovenModel};
+use stitchpack::{Applied, ApplyOptions, DeferredModel, Result};
 
 use super::console::Console;
 use super::global::{Global, output};
@@ -47,7 +47,7 @@ pub fn run(args: Args, global: &Global, console: &Console) -> Result<()> {
     let expect = recipe.as_ref().and_then(Recipe::result_digest);
     let carries_files = packs.iter().any(|(p, _)| !p.manifest().files.is_empty());
     warn_of_folded(&packs, console);
-    let model = UnprovenModel::new(&base, packs, recipe.as_ref(), &options)?;
+    let model = DeferredModel::new(&base, packs, recipe.as_ref(), &options)?;
     let OpenOptions { workers, .. } = options;
     let options = ApplyOptions { force: args.force, check: args.check, expect, workers };
     let applied = model.apply(&args.output, &options)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use stitchpack::{ApplyOptions, Error, Result, UnprovenModel};
+use stitchpack::{ApplyOptions, DeferredModel, Error, Result};
 
 use super::apply::report;
 use super::console::Console;
@@ -30,7 +30,7 @@ pub fn run(args: Args, global: &Global, console: &Console) -> Result<()> {
         return Err(Error::Refused(format!("{}: exists; use --force to replace it", path_text(&args.output))));
     }
     warn_of_folded(&packs, console);
-    let model = UnprovenModel::new(&base, packs, None, &options)?;
+    let model = DeferredModel::new(&base, packs, None, &options)?;
     let locked = model.lock(&ApplyOptions { workers: options.workers, ..Default::default() })?;
     model.write_recipe(&locked.recipe, &args.output, args.force)?;
     report("lock", &locked, &args.output, args.merge.base_check()?, console)

@@ -97,7 +97,7 @@ pub fn smallest(
     let folder = OutputFolder::create(&out.with_extension("candidates"), false)?;
     let bench = Bench { base, fine_tuned, identity, folder, options, ends };
     let mut tried: Vec<(Trial, CreateOptions)> = Vec::new();
-    let start = budget.size.of(fine_tuned.weight_bytes());
+    let start = budget.size.of(fine_tuned.file_bytes());
     search::run(start, share, &mut |bytes| {
         let Some((trial, how)) = bench.try_size(budget, bytes, evaluate)? else { return Ok(None) };
         tried.push((trial.clone(), how));

@@ -16,8 +16,8 @@ use stitchpack::merge::recipe::Recipe;
 use stitchpack::method::stitch::OverlapRule;
 use stitchpack::model::delta::ValueKind;
 use stitchpack::{
-    Applied, ApplyOptions, Checkpoint, Error, GainChoice, MergeOptions, OpenedPack, Result, StitchedModel,
-    UnprovenModel, VerifiedPack,
+    Applied, ApplyOptions, Checkpoint, DeferredModel, Error, GainChoice, MergeOptions, OpenedPack, Result,
+    StitchedModel, VerifiedPack,
 };
 
 const CHECKS: [BaseCheck; 2] = [BaseCheck::Full, BaseCheck::Touched];
@@ -54,7 +54,7 @@ fn how(check: BaseCheck, merge: &MergeOptions, threads: usize) -> OpenOptions {
 /// In one reading.
 fn at_once(base: &Checkpoint, packs: Vec<(VerifiedPack, f32)>, how: &OpenOptions, site: &Site) -> Result<Applied> {
     let options = ApplyOptions { workers: how.workers.clone(), ..ApplyOptions::default() };
-    UnprovenModel::new(base, packs, None, how)?.apply(&site.path("out.safetensors"), &options)
+    DeferredModel::new(base, packs, None, how)?.apply(&site.path("out.safetensors"), &options)
 }
 
 /// In two.
@@ -175,10 +175,10 @@ fn other_errors_are_said_of_the_right_base_only() {
 fn a_recipe_of_another_base_is_found_at_the_end() {
     let (site, base) = site();
     let how = how(BaseCheck::Full, &MergeOptions::default(), 2);
-    let own = UnprovenModel::new(&site.base, packs(&site, &["p"]), None, &how).unwrap();
+    let own = DeferredModel::new(&site.base, packs(&site, &["p"]), None, &how).unwrap();
     let recipe = own.lock(&ApplyOptions::default()).unwrap().recipe;
     let lock = |base: &Checkpoint, recipe: &Recipe| {
-        UnprovenModel::new(base, packs(&site, &["p"]), Some(recipe), &how)?.lock(&ApplyOptions::default())
+        DeferredModel::new(base, packs(&site, &["p"]), Some(recipe), &how)?.lock(&ApplyOptions::default())
     };
     assert_eq!(lock(&site.base, &recipe).unwrap().recipe, recipe);
     let other = Recipe { base: recipe.result.clone(), ..recipe.clone() };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::apply::base::Base;
 use crate::apply::{Applied, ApplyOptions, lock_on, write};
-use crate::checkpoint::{Checkpoint, UnreadIdentity};
+use crate::checkpoint::{ModelSource, UnreadIdentity};
 use crate::error::Result;
 use crate::merge::recipe::Recipe;
 use crate::merge::{Layer, OpenOptions, StitchedModel, check_of};
@@ -17,7 +17,7 @@ use crate::pack::VerifiedPack;
 /// So nothing can be read from it. What can be done is to write the model or its recipe, which both end by comparing the base,
 /// and leave nothing behind where it is the wrong one.
 #[derive(Debug)]
-pub struct UnprovenModel<'a> {
+pub struct DeferredModel<'a> {
     model: StitchedModel<'a>,
     base: Known<'a>,
     recipe: Option<&'a Recipe>,
@@ -30,7 +30,7 @@ enum Known<'a> {
     Unread(UnreadIdentity<'a>),
 }
 
-impl<'a> UnprovenModel<'a> {
+impl<'a> DeferredModel<'a> {
     /// Puts packs, each with its weight, on what they were made for, as [`StitchedModel::chain`] does; a recipe's base has to be
     /// this one besides. Packs of which some lie on the result of others, and a base whose tensors are not those of the
     /// packs, have the base read and compared at once.
@@ -38,23 +38,23 @@ impl<'a> UnprovenModel<'a> {
     /// # Errors
     /// As [`StitchedModel::chain`]; `BaseMismatch` besides where the base is known, or read, and is not the recipe's.
     pub fn new(
-        base: &'a Checkpoint,
+        base: &'a dyn ModelSource,
         packs: Vec<(VerifiedPack, f32)>,
         recipe: Option<&'a Recipe>,
         options: &OpenOptions,
     ) -> Result<Self> {
         let (check, chained) = check_of(packs.iter().map(|(pack, _)| pack), options.base_check);
-        let unread = base.unread_identity(check, &|name| packs.iter().any(|(pack, _)| pack.touches(name)));
-        let fits = packs.iter().all(|(pack, _)| pack.fits(&|name| base.tensor(name)));
+        let unread = UnreadIdentity::new(base, check, &|name| packs.iter().any(|(pack, _)| pack.touches(name)));
+        let fits = packs.iter().all(|(pack, _)| pack.fits(&|name| base.info(name)));
         if chained || !fits || unread.wanted().next().is_none() {
             let identity = unread.read(&options.workers)?;
             recipe.map_or(Ok(()), |recipe| recipe.check_base(&identity))?;
             let model = StitchedModel::chain(base, &identity, packs, &options.merge, &options.workers)?;
-            return Ok(UnprovenModel { model, base: Known::Proven(identity), recipe });
+            return Ok(DeferredModel { model, base: Known::Proven(identity), recipe });
         }
         let layers = packs.into_iter().map(|(pack, weight)| Layer { pack: pack.bind_unproven(), weight }).collect();
         let model = StitchedModel::new(base, layers, &options.merge)?;
-        Ok(UnprovenModel { model, base: Known::Unread(unread), recipe })
+        Ok(DeferredModel { model, base: Known::Unread(unread), recipe })
     }
 
     /// Writes the model as [`apply`](crate::apply()) does, and reads every byte of the base once.
@@ -70,12 +70,12 @@ impl<'a> UnprovenModel<'a> {
     /// Computes the model and writes nothing, as [`lock`](crate::lock) does.
     ///
     /// # Errors
-    /// As [`UnprovenModel::apply`].
+    /// As [`DeferredModel::apply`].
     pub fn lock(&self, options: &ApplyOptions) -> Result<Applied> {
         lock_on(&self.model, self.base(), options)
     }
 
-    /// Writes a recipe that [`UnprovenModel::lock`] gave, as [`write_recipe`](crate::apply::write_recipe) does.
+    /// Writes a recipe that [`DeferredModel::lock`] gave, as [`write_recipe`](crate::apply::write_recipe) does.
     ///
     /// # Errors
     /// As [`write_recipe`](crate::apply::write_recipe).
