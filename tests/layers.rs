@@ -100,18 +100,6 @@ const LIBRARY: &[Room] = &[
 const CIRCLES: &[&[&str]] = &[
     &["src/apply/mod.rs", "src/apply/run.rs"],
     &["src/codec/block/decode.rs", "src/codec/block/encode.rs", "src/codec/block/spread.rs"],
-    &[
-        "src/create/budget.rs",
-        "src/create/encode.rs",
-        "src/create/fit/mod.rs",
-        "src/create/learned.rs",
-        "src/create/localize.rs",
-        "src/method/float.rs",
-        "src/create/mod.rs",
-        "src/create/options.rs",
-        "src/create/pairs.rs",
-        "src/create/values.rs",
-    ],
     &["src/create/by_eval/mod.rs", "src/create/by_eval/search.rs"],
     &["src/export/changes.rs", "src/export/mod.rs", "src/export/shira.rs", "src/export/sparse.rs"],
     &["src/format/manifest.rs", "src/format/rows.rs"],
@@ -147,7 +135,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("bincode", &["src/format/manifest.rs"]),
     ("bitvec", &["src/model/mask.rs", "src/codec/positions/bitmap.rs"]),
     ("blake3", &["src/model/digest.rs"]),
-    ("globset", &["src/create/pairs.rs"]),
+    ("globset", &["src/create/pairs/globs.rs"]),
     ("half", &["src/method/float.rs"]),
     ("memmap2", &["src/io/file.rs"]),
     ("rustix", &["src/checkpoint/output.rs", "src/files.rs", "crates/trust/src/files.rs"]),
@@ -205,17 +193,8 @@ const PARAMETERS: usize = 7;
 const EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// TO-DO: files above 350 lines, functions (`file: name`) above 60 lines or with more than 7 parameters.
-const TOO_LARGE: &[&str] = &[
-    "crates/cli/src/create.rs: report",
-    "src/checkpoint/output.rs",
-    "src/create/encode.rs",
-    "src/create/encode.rs: block",
-    "src/create/encode.rs: tensor",
-    "src/create/fit/mod.rs",
-    "src/create/localize.rs",
-    "src/method/float.rs",
-    "src/pack/bound.rs",
-];
+const TOO_LARGE: &[&str] =
+    &["crates/cli/src/create.rs: report", "src/checkpoint/output.rs", "src/method/float.rs", "src/pack/bound.rs"];
 
 /// The folders of all crates that are held to the counts and the doors.
 fn crates() -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::create::learned::Learned;
-use crate::create::localize::{Kept, Localized};
+use crate::create::learn::learned::Learned;
+use crate::create::localize::{Localized, Selection};
 use crate::create::options::{CreateOptions, Localizer, Lossy, Method, Rescale};
 use crate::create::pairs::Pairs;
 use crate::error::{Error, Escaped, Result};
@@ -59,7 +59,7 @@ impl Quantizer {
     }
 
     /// What is kept, times the learned gain of its tensor.
-    fn amplified(&self, pair: usize, mut kept: Kept) -> Kept {
+    fn amplified(&self, pair: usize, mut kept: Selection) -> Selection {
         if let Some(factor) = self.beside.get(&pair) {
             kept.deltas.iter_mut().for_each(|d| *d *= factor);
         }
@@ -83,7 +83,7 @@ impl Quantizer {
     }
 
     /// Codes for what is kept of a block that starts at unit `start`.
-    pub fn encode(&self, pair: usize, info: &TensorInfo, start: u64, kept: Kept) -> Result<BlockDelta> {
+    pub fn encode(&self, pair: usize, info: &TensorInfo, start: u64, kept: Selection) -> Result<BlockDelta> {
         let kept = self.amplified(pair, kept);
         let levels = self.levels.get(&pair).copied().unwrap_or_default();
         let units = kept.positions.iter().zip(&kept.deltas);
@@ -136,9 +136,10 @@ impl Quantizer {
             |_, (a, b)| {
                 square += a;
                 sum += b;
+                Ok(())
             },
         )?;
-        let (energy, l1) = ((localized.square / square).sqrt(), localized.sum / sum);
+        let (energy, l1) = ((localized.seen.square / square).sqrt(), localized.seen.sum / sum);
         let gain = match lossy.rescale() {
             Rescale::L1 => l1,
             Rescale::Balanced => (energy * l1).sqrt(),
@@ -155,7 +156,7 @@ impl Quantizer {
         if !(kind.has_scale() || kind == ValueKind::Codebook) {
             return Ok(Tables::default());
         }
-        let measure = |pair: usize, info: &TensorInfo, start: u64, kept: Kept| {
+        let measure = |pair: usize, info: &TensorInfo, start: u64, kept: Selection| {
             let kept = self.amplified(pair, kept);
             if kind == ValueKind::Codebook {
                 let mut levels = LevelStats::new();
@@ -174,18 +175,20 @@ impl Quantizer {
             }
             Ok(if found.is_empty() { Partial::Nothing } else { Partial::Groups(found) })
         };
-        for_kept(pairs, localized, options, measure, |pair, partial| match partial {
-            Partial::Levels(levels) => counts.entry(pair).or_insert_with(LevelStats::new).merge(levels),
-            Partial::Groups(found) => {
-                let n = pairs.all.get(pair).map_or(0, |p| table::scale_count(&p.info, kind, groups));
-                let all = stats.entry(pair).or_insert_with(|| vec![GroupStats::default(); n as usize]);
-                for (group, part) in found {
-                    if let Some(total) = all.get_mut(group) {
-                        total.merge(&part);
+        for_kept(pairs, localized, options, measure, |pair, partial| {
+            match partial {
+                Partial::Levels(levels) => counts.entry(pair).or_insert_with(LevelStats::new).merge(levels),
+                Partial::Groups(found) => {
+                    let n = table::scale_count(&pairs.get(pair)?.info, kind, groups);
+                    let all = stats.entry(pair).or_insert_with(|| vec![GroupStats::default(); n as usize]);
+                    for (group, part) in found {
+                        let beyond = || Error::Internal(format!("group {group} of {n}"));
+                        all.get_mut(group).ok_or_else(beyond)?.merge(&part);
                     }
                 }
+                Partial::Nothing => {}
             }
-            Partial::Nothing => {}
+            Ok(())
         })?;
         let scales = stats.into_iter().map(|(pair, s)| (pair, s.iter().map(|g| g.scale(kind)).collect())).collect();
         Ok((scales, counts.into_iter().map(|(pair, c)| (pair, c.fit())).collect()))
@@ -202,16 +205,21 @@ fn learned_gains(
     options: &CreateOptions,
 ) -> Result<(f32, BTreeMap<usize, f64>)> {
     let mut norms: BTreeMap<usize, f64> = BTreeMap::new();
-    let norm = |_: usize, _: &TensorInfo, _: u64, kept: Kept| Ok(kept.deltas.iter().map(|d| d.abs()).sum::<f64>());
-    for_kept(pairs, localized, options, norm, |pair, part| *norms.entry(pair).or_default() += part)?;
-    let gain_of = |pair: usize| pairs.all.get(pair).map_or(1.0, |p| learned.gain(&p.info.name));
-    let (mut weighted, mut total) = (0.0, 0.0);
-    for (pair, norm) in &norms {
-        weighted += gain_of(*pair) * norm;
+    let norm = |_: usize, _: &TensorInfo, _: u64, kept: Selection| Ok(kept.deltas.iter().map(|d| d.abs()).sum::<f64>());
+    for_kept(pairs, localized, options, norm, |pair, part| {
+        *norms.entry(pair).or_default() += part;
+        Ok(())
+    })?;
+    let (mut weighted, mut total, mut gains) = (0.0, 0.0, BTreeMap::new());
+    for (pair, norm) in norms {
+        let gain = learned.gain(&pairs.get(pair)?.info.name)?;
+        weighted += gain * norm;
         total += norm;
+        gains.insert(pair, gain);
     }
     let gain = if total > 0.0 { (weighted / total) as f32 } else { 1.0 };
-    Ok((gain, norms.into_keys().map(|pair| (pair, gain_of(pair) / f64::from(gain))).collect()))
+    gains.values_mut().for_each(|own| *own /= f64::from(gain));
+    Ok((gain, gains))
 }
 
 /// Calls `work(pair, info, first unit, kept)` for every block, and `sink(pair, outcome)` in order of blocks.
@@ -219,21 +227,16 @@ fn for_kept<T: Send>(
     pairs: &Pairs,
     localized: &Localized,
     options: &CreateOptions,
-    work: impl Fn(usize, &TensorInfo, u64, Kept) -> Result<T> + Sync,
-    mut sink: impl FnMut(usize, T),
+    work: impl Fn(usize, &TensorInfo, u64, Selection) -> Result<T> + Sync,
+    mut sink: impl FnMut(usize, T) -> Result<()>,
 ) -> Result<()> {
     options.workers.in_order(
-        localized.blocks.len(),
+        localized.spans().len(),
         |i| {
-            let block = localized.blocks.get(i).ok_or_else(|| Error::Internal("no such block".into()))?;
-            let pair = pairs.all.get(block.pair).ok_or_else(|| Error::Internal("no such pair".into()))?;
-            let kept = localized.kept(pairs, i)?;
-            Ok((block.pair, work(block.pair, &pair.info, block.start, kept)?))
+            let (span, pair) = localized.spans().get(pairs, i)?;
+            Ok((span.pair, work(span.pair, &pair.info, span.start, localized.kept(i)?)?))
         },
-        |_, (pair, outcome)| {
-            sink(pair, outcome);
-            Ok(())
-        },
+        |_, (pair, outcome)| sink(pair, outcome),
     )
 }
 

@@ -16,6 +16,9 @@ impl Density {
     /// Everything is kept, zeros too.
     pub const ALL: Density = Density { numerator: 1, denominator: 1 };
 
+    /// What the method keeps unless something else is said.
+    pub const ONE_PERCENT: Density = Density { numerator: 1, denominator: 100 };
+
     /// `numerator ÷ denominator`.
     ///
     /// # Errors

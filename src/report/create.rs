@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::create::Created;
-use crate::create::by_eval::{Found, Trial};
+use crate::create::by_eval::{Smallest, Trial};
 use crate::report::document::path_text;
 
 /// A pack that was made.
@@ -71,7 +71,7 @@ pub struct Evaluation {
 
 impl CreateReport {
     /// What was made, where it was written, and how its size was found.
-    pub fn of(created: &Created, path: Option<&Path>, found: Option<&Found>) -> Self {
+    pub fn of(created: &Created, path: Option<&Path>, found: Option<&Smallest>) -> Self {
         CreateReport {
             path: path.map(path_text),
             id: created.id.to_string(),

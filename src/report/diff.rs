@@ -66,11 +66,11 @@ pub fn diff(base: &dyn ModelSource, fine_tuned: &dyn ModelSource, options: Creat
     let options = CreateOptions { new_tensors: NewTensors::Skip, ..options };
     let identity = base.identity_of(BaseCheck::Full, &|_| true, &options.workers)?;
     let pairs = Pairs::of(base, fine_tuned, &identity, &options)?;
-    options.workers.progress().stage("comparing", pairs.all.iter().map(|p| p.info.byte_len()).sum());
+    options.workers.progress().stage("comparing", pairs.all().iter().map(|p| p.info.byte_len()).sum());
     let (mut out, mut bins) = (Diff::default(), vec![(0u64, 0f64); 1 << 16]);
-    for pair in &pairs.all {
+    for pair in pairs.all() {
         let mut t = one(&pairs, pair, &options, &mut bins)?;
-        t.same_as = pair.same_as.and_then(|i| pairs.all.get(i)).map(|p| p.info.name.clone());
+        t.same_as = pair.same_as.and_then(|i| pairs.all().get(i)).map(|p| p.info.name.clone());
         if pair.info.dtype.is_float() && pair.same_as.is_none() {
             out.elements += t.units;
             out.changed += t.changed;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use stitchpack::checkpoint::{BaseCheck, ModelSource};
-use stitchpack::create::by_eval::Found;
+use stitchpack::create::by_eval::Smallest;
 use stitchpack::create::words::{MethodWords, notes};
 use stitchpack::create::{CreateOptions, Method, NewTensors};
 use stitchpack::report::create::CreateReport;
@@ -191,7 +191,7 @@ pub(super) fn report(
     c: &Created,
     path: Option<PathBuf>,
     carry_files: bool,
-    found: Option<&Found>,
+    found: Option<&Smallest>,
     console: &Console,
 ) -> Result<()> {
     if !c.skipped.is_empty() {

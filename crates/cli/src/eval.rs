@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use stitchpack::create::CreateOptions;
-use stitchpack::create::by_eval::{Found, smallest};
+use stitchpack::create::by_eval::{Smallest, smallest};
 use stitchpack::error::Escaped;
 use stitchpack::method::density::Density;
 use stitchpack::{Checkpoint, Error, Result};
@@ -41,7 +41,7 @@ impl Eval {
         out: &Path,
         options: &CreateOptions,
         console: &Console,
-    ) -> Result<Found> {
+    ) -> Result<Smallest> {
         let command = self.command.as_deref().unwrap_or_default();
         let share = self.keep.as_deref().unwrap_or("95%");
         let share: Density = share.parse().map_err(|_| {
@@ -80,7 +80,7 @@ fn measure(command: &str, model: &Path) -> Result<f64> {
 }
 
 /// Quality against bytes, a line a candidate.
-pub fn report(found: &Found, console: &Console) {
+pub fn report(found: &Smallest, console: &Console) {
     console.line(format!("measured base {}, fine-tuned {}", found.base, found.fine_tuned));
     for trial in &found.trials {
         let share = trial.pack_bytes as f64 / found.created.fine_tuned_bytes.max(1) as f64;

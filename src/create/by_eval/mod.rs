@@ -45,7 +45,7 @@ impl Trial {
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Found {
+pub struct Smallest {
     /// The pack that was written.
     pub created: Created,
     /// What the base was measured at.
@@ -73,7 +73,7 @@ pub fn smallest(
     options: &CreateOptions,
     share: f64,
     evaluate: &mut Evaluate,
-) -> Result<Found> {
+) -> Result<Smallest> {
     let Method::Sized(budget) = &options.method else {
         return Err(Error::InvalidInput(
             "how much is to be kept says how large the pack may be; give no density".into(),
@@ -109,7 +109,7 @@ pub fn smallest(
     how.notes.extend(evidence(ends, &chosen));
     let created = create(base, fine_tuned, out, &how)?;
     let trials = tried.into_iter().map(|(trial, _)| trial).collect();
-    Ok(Found { created, base: ends.0, fine_tuned: ends.1, chosen, trials })
+    Ok(Smallest { created, base: ends.0, fine_tuned: ends.1, chosen, trials })
 }
 
 /// Options for a candidate of a size.

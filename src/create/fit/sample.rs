@@ -22,6 +22,17 @@ pub(crate) struct Sample {
     pub members: Vec<u64>,
 }
 
+/// Where the kept units of a block are, and how far each moved.
+#[derive(Clone, Copy)]
+pub(crate) struct Moved<'a> {
+    pub start: u64,
+    pub len: u32,
+    pub positions: &'a [u32],
+    pub moved: &'a [f32],
+    /// By unit, where the base counts; empty elsewhere.
+    pub exponents: &'a [u8],
+}
+
 /// How far each kept unit moved: in steps; 1 for lossy codes, which say little more than that a unit is kept.
 pub(crate) fn moved(info: &TensorInfo, kind: ValueKind, delta: &BlockDelta) -> Vec<f32> {
     let distance = |code: &u64| match kind {
@@ -50,5 +61,11 @@ impl Sample {
             sample.members = (0..256).map(|e| counts.iter().map(|c| c[e]).sum()).collect();
         }
         sample
+    }
+
+    /// What rows and columns look at.
+    pub fn as_moved(&self) -> Moved<'_> {
+        let Sample { start, len, positions, moved, exponents, .. } = self;
+        Moved { start: *start, len: *len, positions, moved, exponents }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::create::learned::{Learned, LearnedTensor};
+use crate::create::learn::candidate::Candidate;
+use crate::create::learn::learned::{Learned, LearnedTensor};
+use crate::create::learn::preview::Preview;
 use crate::create::options::{CreateOptions, Localizer, Lossy, Method};
 use crate::create::pairs::{Pair, Pairs};
-use crate::create::receiver::Receiver;
+use crate::create::spans::cut;
 use crate::error::{Error, Result};
-use crate::method::learn::gains::Gains;
 use crate::method::learn::gradient::{Batch, Gradient, Parameter, evaluate};
 use crate::method::learn::importance::{Importance, mean_square};
 use crate::method::localize::keys::numbers;
@@ -19,7 +20,7 @@ const TRUSTS: [f64; 5] = [0.0, 0.125, 0.25, 0.5, 1.0];
 const POWERS: [f64; 5] = [1.0, 0.8, 0.6, 0.4, 0.0];
 
 /// The model that is evaluated, its gradient, and what was seen so far.
-pub(super) struct Lesson<'a> {
+pub(super) struct Session<'a> {
     pairs: &'a Pairs<'a>,
     own: Vec<&'a Pair>,
     /// What the pack would be without data.
@@ -31,14 +32,7 @@ pub(super) struct Lesson<'a> {
     importance: Vec<Importance>,
 }
 
-/// The pack as learned so far.
-pub(super) struct Pupil {
-    learned: Learned,
-    receiver: Receiver,
-    gains: Gains,
-}
-
-impl<'a> Lesson<'a> {
+impl<'a> Session<'a> {
     pub fn new(
         pairs: &'a Pairs,
         lossy: Lossy,
@@ -51,7 +45,7 @@ impl<'a> Lesson<'a> {
         let importance = own.iter().zip(&values).map(|(p, v)| Importance::new(v.len(), p.info.row_len() as usize));
         let importance = importance.collect();
         options.workers.progress().stage("learning", 0);
-        Ok(Lesson { pairs, own, lossy, options, gradient, values, gradients, importance })
+        Ok(Session { pairs, own, lossy, options, gradient, values, gradients, importance })
     }
 
     /// Sees the gradient at a point between base (0) and fine-tuned model (1). [LRN-2]
@@ -67,34 +61,33 @@ impl<'a> Lesson<'a> {
     }
 
     /// The mask and the gain with the smallest loss on one batch; of equal ones the one nearest to what is done without data.
-    pub fn choose(&mut self, batch: Batch, by_importance: bool, any_gain: bool) -> Result<Pupil> {
+    pub fn choose(&mut self, batch: Batch, by_importance: bool, any_gain: bool) -> Result<Candidate> {
         self.go_to(0.0)?;
         let trusts = if by_importance { &TRUSTS[..] } else { &TRUSTS[..1] };
         let powers = if any_gain { &POWERS[..] } else { &POWERS[..1] };
-        let mut best: Option<(f64, Pupil)> = None;
+        let mut best: Option<(f64, Candidate)> = None;
         for trust in trusts {
             let learned = self.learned(*trust);
-            let receiver = self.receiver(&learned)?;
+            let preview = self.preview(&learned)?;
             // With one mask and one gain there is nothing to choose.
             let (loss, power) = match trusts.len() * powers.len() {
                 1 => (0.0, 1.0),
-                _ => self.best_power(&receiver, powers, batch)?,
+                _ => self.best_power(&preview, powers, batch)?,
             };
-            receiver.clear(&mut self.values);
+            preview.clear(&mut self.values)?;
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
-                let (n, gain) = (self.own.len(), receiver.gain.powf(power));
-                let gains = Gains::new(vec![gain; n], vec![0; n]);
-                best = Some((loss, Pupil { learned, receiver, gains }));
+                let gain = preview.gain.powf(power);
+                best = Some((loss, Candidate::new(learned, preview, gain, self.own.len())));
             }
         }
-        best.map(|(_, pupil)| pupil).ok_or_else(|| Error::Internal("no mask was tried".into()))
+        best.map(|(_, candidate)| candidate).ok_or_else(|| Error::Internal("no mask was tried".into()))
     }
 
     /// The smallest loss of a mask, and the power of its gain that has it.
-    fn best_power(&mut self, receiver: &Receiver, powers: &[f64], batch: Batch) -> Result<(f64, f64)> {
+    fn best_power(&mut self, preview: &Preview, powers: &[f64], batch: Batch) -> Result<(f64, f64)> {
         let mut least = (f64::INFINITY, 1.0);
         for power in powers {
-            receiver.place(&vec![receiver.gain.powf(*power); self.own.len()], &mut self.values);
+            preview.place(&vec![preview.gain.powf(*power); self.own.len()], &mut self.values)?;
             let loss = self.evaluate(batch)?;
             if loss > least.0 {
                 break; // A loss that rises on the way to no gain goes on rising.
@@ -107,24 +100,18 @@ impl<'a> Lesson<'a> {
     }
 
     /// Moves the gains by the gradient at the model that a receiver would get. [LRN-5]
-    pub fn calibrate(&mut self, pupil: &mut Pupil, batch: Batch, rate: f64, lambda: f64) -> Result<()> {
-        let gains: Vec<f64> = pupil.gains.all().collect();
-        pupil.receiver.place(&gains, &mut self.values);
+    pub fn calibrate(&mut self, candidate: &mut Candidate, batch: Batch, rate: f64, lambda: f64) -> Result<()> {
+        let gains: Vec<f64> = candidate.gains.all().collect();
+        candidate.preview.place(&gains, &mut self.values)?;
         self.evaluate(batch)?;
-        let slopes = pupil.receiver.gain_slopes(&gains, &self.gradients);
-        pupil.gains.step(&slopes, rate, lambda);
+        let slopes = candidate.preview.gain_slopes(&gains, &self.gradients)?;
+        candidate.gains.step(&slopes, rate, lambda);
         Ok(())
     }
 
     /// What was learned.
-    pub fn finish(self, pupil: Pupil) -> Learned {
-        let Pupil { mut learned, gains, .. } = pupil;
-        for (pair, gain) in self.own.iter().zip(gains.all()) {
-            if let Some(tensor) = learned.tensors.get_mut(&pair.info.name) {
-                tensor.gain = gain;
-            }
-        }
-        learned
+    pub fn finish(self, candidate: Candidate) -> Result<Learned> {
+        candidate.finish(self.own.iter().map(|pair| pair.info.name.as_str()))
     }
 
     fn go_to(&mut self, at: f64) -> Result<()> {
@@ -144,10 +131,10 @@ impl<'a> Lesson<'a> {
         Learned { tensors: tensors.collect() }
     }
 
-    fn receiver(&self, learned: &Learned) -> Result<Receiver> {
+    fn preview(&self, learned: &Learned) -> Result<Preview> {
         let localizer = Localizer::Learned(Arc::new(learned.clone()));
         let method = Method::Lossy(Lossy { localizer, ..self.lossy.clone() });
-        Receiver::of(self.pairs, &CreateOptions { method, ..self.options.clone() }, &self.values)
+        Preview::of(self.pairs, &CreateOptions { method, ..self.options.clone() }, &self.values)
     }
 
     /// The loss at what the values are now; the gradients become those of the same place.
@@ -165,7 +152,7 @@ impl<'a> Lesson<'a> {
 fn between(pairs: &Pairs, pair: &Pair, at: f64) -> Result<Vec<f32>> {
     let mut out = Vec::with_capacity(pair.info.elements() as usize);
     let (mut from, mut to) = (Vec::new(), Vec::new());
-    for (start, len) in super::cut(pair.info.units()) {
+    for (start, len) in cut(pair.info.units()) {
         numbers(pair.info.dtype, &pairs.base_units(pair, start, len)?, &mut from);
         if at == 0.0 {
             out.extend(from.iter().map(|x| *x as f32));

@@ -1,13 +1,20 @@
 //! Journey one with data: base, fine-tuned model and a gradient → what [`create`](crate::create()) needs for a better pack.
 
+mod candidate;
+pub(crate) mod learned;
+mod preview;
+mod session;
+
 use std::sync::Arc;
 
 use crate::checkpoint::ModelSource;
-use crate::create::lesson::Lesson;
-use crate::create::options::{CreateOptions, Localizer, Lossy, Method, Rescale};
-use crate::create::{Budget, Prepared};
+use crate::create::budget;
+use crate::create::options::{Budget, CreateOptions, Localizer, Lossy, Method, Rescale};
+use crate::create::prepared::Prepared;
 use crate::error::{Error, Result};
 use crate::method::learn::gradient::{Batch, Gradient};
+
+use session::Session;
 
 /// How [`learn`] learns. The defaults are meant for every model: gradients are measured in units of their own size.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,22 +75,22 @@ pub fn learn(
     how.check()?;
     let given = rescale_given(&options.method)?;
     let prepared = Prepared::of(base, fine_tuned, options)?;
-    let resolved = prepared.resolve(options)?;
+    let resolved = budget::resolve(&prepared, options)?;
     let Method::Lossy(lossy) = &resolved.method else { return Ok(resolved) };
     let steps = if given.is_some() { 0 } else { how.steps };
     let batch = |step| Batch { seed: how.seed, step, steps: how.path + 1 + steps };
 
     let like = Lossy { rescale: given.or(Some(Rescale::Balanced)), ..lossy.clone() };
-    let mut lesson = Lesson::new(&prepared.pairs, like, &resolved, gradient)?;
+    let mut session = Session::new(&prepared.pairs, like, &resolved, gradient)?;
     for step in 0..how.path {
-        lesson.visit(batch(step), (f64::from(step) + 0.5) / f64::from(how.path))?;
+        session.visit(batch(step), (f64::from(step) + 0.5) / f64::from(how.path))?;
     }
-    let mut pupil = lesson.choose(batch(how.path), how.path > 0, given.is_none())?;
+    let mut candidate = session.choose(batch(how.path), how.path > 0, given.is_none())?;
     for step in 0..steps {
         let left = 1.0 - f64::from(step) / f64::from(steps);
-        lesson.calibrate(&mut pupil, batch(how.path + 1 + step), how.rate * left, how.lambda)?;
+        session.calibrate(&mut candidate, batch(how.path + 1 + step), how.rate * left, how.lambda)?;
     }
-    let localizer = Localizer::Learned(Arc::new(lesson.finish(pupil)));
+    let localizer = Localizer::Learned(Arc::new(session.finish(candidate)?));
     let method = match &options.method {
         Method::Sized(budget) => {
             let lossy = Lossy { localizer, values: lossy.values, ..budget.lossy.clone() };
