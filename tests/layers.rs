@@ -106,7 +106,6 @@ const CIRCLES: &[&[&str]] = &[
     &["src/live/stage.rs", "src/live/staged.rs"],
     &["src/merge/calibrate/mod.rs", "src/merge/calibrate/trial.rs"],
     &["src/merge/model.rs", "src/merge/tensor.rs"],
-    &["src/method/listed.rs", "src/method/signs.rs", "src/method/step.rs", "src/method/wide.rs"],
     &["src/pack/opened.rs", "src/pack/verified.rs"],
     &["src/report/verify/base.rs", "src/report/verify/mod.rs", "src/report/verify/outcome.rs"],
     &[

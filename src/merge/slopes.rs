@@ -37,7 +37,7 @@ impl TensorStitcher<'_> {
             for ((layer, run), cursor) in self.deltas.iter().zip(runs).zip(&mut cursors) {
                 if run.delta.positions.get(*cursor) == Some(&position) {
                     keeping.push(layer);
-                    deltas.extend(run.wide.get(*cursor));
+                    deltas.extend(run.f64s.get(*cursor));
                     weights.push(layer.weight);
                     *cursor += 1;
                 }
@@ -64,7 +64,7 @@ impl LayerDelta<'_> {
     ) {
         if self.is_step() {
             self.derive::<E>(of.info, ground, run);
-            run.wide = Buffered::of(run).iter().map(|d: &E::Real| d.to_f64()).collect();
+            run.f64s = Buffered::of(run).iter().map(|d: &E::Real| d.to_f64()).collect();
         } else {
             self.dequantize::<f64>(start, run);
         }

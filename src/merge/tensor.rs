@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use crate::error::{Error, Escaped, Result};
 use crate::merge::model::StitchedModel;
 use crate::method::float::{Element, Real, load_unit, with_element};
-use crate::method::listed::MOST_LISTED;
 use crate::method::quantize::dequantize;
-use crate::method::signs::{CACHED, SignPart, SignScratch, stitch_signs};
 use crate::method::step::{apply_short_steps, apply_step, apply_steps};
+use crate::method::stitch::signs::{CACHED, SignPart, SignScratch, are_listed, stitch_signs};
 use crate::method::stitch::{Met, OverlapRule, Part, stitch};
 use crate::model::delta::{BlockDelta, SignBlock, StepBlock, ValueKind, list_bits};
 use crate::model::source::TensorSource;
@@ -78,8 +77,8 @@ pub(super) struct LayerRun {
     pub delta: BlockDelta,
     signs: SignBlock,
     steps: StepBlock,
-    narrow: Vec<f32>,
-    pub wide: Vec<f64>,
+    f32s: Vec<f32>,
+    pub f64s: Vec<f64>,
 }
 
 /// Real numbers kept in the buffer of their width.
@@ -90,19 +89,19 @@ pub(super) trait Buffered: Real {
 
 impl Buffered for f32 {
     fn of(run: &LayerRun) -> &[f32] {
-        &run.narrow
+        &run.f32s
     }
     fn of_mut(run: &mut LayerRun) -> &mut Vec<f32> {
-        &mut run.narrow
+        &mut run.f32s
     }
 }
 
 impl Buffered for f64 {
     fn of(run: &LayerRun) -> &[f64] {
-        &run.wide
+        &run.f64s
     }
     fn of_mut(run: &mut LayerRun) -> &mut Vec<f64> {
-        &mut run.wide
+        &mut run.f64s
     }
 }
 
@@ -176,7 +175,7 @@ impl TensorStitcher<'_> {
             }
         }
         // Positions are listed where all layers list them, and these are few.
-        if signs && (layers.len() > MOST_LISTED || layers.iter().any(|run| !run.signs.mask.is_empty())) {
+        if signs && !are_listed(layers.iter().map(|run| &run.signs)) {
             layers.iter_mut().for_each(|run| run.signs.unlist(len as u32));
         }
         Ok(if signs { Form::Signs } else { Form::Steps })

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use crate::method::lanes;
+use crate::method::stitch::lanes;
 use crate::model::dtype::Dtype;
 
 /// The arithmetic that deltas are computed in: f32, or f64 for F64 tensors.

@@ -3,12 +3,9 @@
 
 pub mod density;
 pub(crate) mod float;
-mod lanes;
 pub mod learn;
-pub(crate) mod listed;
 pub mod localize;
 pub(crate) mod quantize;
 pub(crate) mod shares;
-pub(crate) mod signs;
 pub mod step;
 pub mod stitch;

@@ -38,7 +38,7 @@ fn choose(mask: u32, first: f32, second: f32) -> f32 {
 
 /// bf16: how many sums were finite before and are not any more.
 #[inline(always)]
-pub(super) fn add_bf16(elements: &mut [u8], kept: u64, minus: u64, [plus, other]: [f32; 2]) -> u32 {
+pub(in crate::method) fn add_bf16(elements: &mut [u8], kept: u64, minus: u64, [plus, other]: [f32; 2]) -> u32 {
     const EXPONENT: u16 = 0x7f80;
     let mut lost = [0u16; LANES];
     for (i, lanes) in elements.as_chunks_mut::<2>().0.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ pub(super) fn add_bf16(elements: &mut [u8], kept: u64, minus: u64, [plus, other]
 
 /// f32, likewise.
 #[inline(always)]
-pub(super) fn add_f32(elements: &mut [u8], kept: u64, minus: u64, [plus, other]: [f32; 2]) -> u32 {
+pub(in crate::method) fn add_f32(elements: &mut [u8], kept: u64, minus: u64, [plus, other]: [f32; 2]) -> u32 {
     const EXPONENT: u32 = 0x7f80_0000;
     let mut lost = [0u32; LANES];
     for (i, lanes) in elements.as_chunks_mut::<4>().0.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {

@@ -1,5 +1,11 @@
 //! Adding deltas onto the base, where packs overlap by a rule: spec/numbers.md, "Stitching".
 
+pub(super) mod lanes;
+mod part;
+pub(crate) mod signs;
+mod signs_dense;
+mod signs_sparse;
+
 use std::str::FromStr;
 
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! Stitching packs of signs that keep few elements, whose positions are listed.
+//! Signs of packs that keep few elements each, whose positions are listed.
 //!
 //! Elements are put side by side, added to in wide registers, and put back: three loops over a few hundred of them. In one loop, what
 //! was just written in small pieces would have to be read as a whole, which a processor waits long for.
@@ -7,19 +7,19 @@ use std::iter::repeat;
 use std::ops::Range;
 
 use crate::method::float::{Element, Real};
-use crate::method::lanes::LANES;
-use crate::method::signs::{CACHED, Job, SignPart, SignScratch, Target, inside, pick};
+use crate::method::stitch::lanes::LANES;
+use crate::method::stitch::part::{Addend, CACHED, Output, SignPart, inside, pick};
 use crate::method::stitch::{Met, OverlapRule, add_to_element, combine};
 use crate::simd::{Level, WORD, compiled_twice, members};
 
 /// Words of elements that are put side by side at once.
 const ROUND: usize = 4;
 /// Most parts that are stitched so: each has a bit of its own in the mark of an element.
-pub(crate) const MOST_LISTED: usize = u8::BITS as usize;
+pub(super) const MOST_LISTED: usize = u8::BITS as usize;
 
 /// Buffers that are used again.
 #[derive(Debug)]
-pub(super) struct ListScratch {
+pub(super) struct SparseScratch {
     /// Which parts keep each of the elements that are passed.
     marks: Vec<u8>,
     /// Which of the parts that keep it bring a minus, where several do; else 0.
@@ -28,27 +28,27 @@ pub(super) struct ListScratch {
     shared: Vec<u32>,
     /// Marks and elements of a round, side by side.
     round_marks: [u8; ROUND * WORD],
-    narrow: [[u8; 2]; ROUND * WORD],
-    wide: [[u8; 4]; ROUND * WORD],
+    two_byte: [[u8; 2]; ROUND * WORD],
+    four_byte: [[u8; 4]; ROUND * WORD],
 }
 
-impl Default for ListScratch {
+impl Default for SparseScratch {
     fn default() -> Self {
-        ListScratch {
+        SparseScratch {
             marks: Vec::new(),
             minus: Vec::new(),
             shared: Vec::new(),
             round_marks: [0; ROUND * WORD],
-            narrow: [[0; 2]; ROUND * WORD],
-            wide: [[0; 4]; ROUND * WORD],
+            two_byte: [[0; 2]; ROUND * WORD],
+            four_byte: [[0; 4]; ROUND * WORD],
         }
     }
 }
 
 compiled_twice! {
     /// Notes for each of the elements `units` which parts keep it.
-    pub(super) fn mark<R>[_level](parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut ListScratch) {
-        let ListScratch { marks, minus, shared, .. } = scratch;
+    pub(super) fn mark<R>[_level](parts: &[SignPart<'_, R>], units: &Range<usize>, scratch: &mut SparseScratch) {
+        let SparseScratch { marks, minus, shared, .. } = scratch;
         marks.clear();
         shared.clear();
         if parts.len() > 1 {
@@ -89,20 +89,21 @@ fn at_each<T, U>(
     }
 }
 
-/// Adds one part where it alone keeps an element, and notes where it does not.
-#[inline(always)]
-pub(super) fn add<E: Element>(
-    level: impl Level,
-    target: &mut Target,
-    part: &mut SignPart<'_, E::Real>,
-    job: &Job<E::Real>,
-) {
-    let has_lanes = E::HAS_LANES && job.added.iter().all(|d| d.is_finite());
-    for positions in part.ahead().chunks(ROUND * WORD) {
-        match (has_lanes, E::BYTES) {
-            (true, 2) => add_round::<E, 2>(level, target, part, positions, job, |scratch| &mut scratch.narrow),
-            (true, 4) => add_round::<E, 4>(level, target, part, positions, job, |scratch| &mut scratch.wide),
-            _ => add_each::<E>(level, target, part, positions, job),
+compiled_twice! {
+    /// Adds one part where it alone keeps an element, and notes where it does not.
+    pub(super) fn add<E: Element>[level](
+        output: &mut Output,
+        part: &mut SignPart<'_, E::Real>,
+        addend: &Addend<E::Real>,
+        scratch: &mut SparseScratch,
+    ) {
+        let has_lanes = E::HAS_LANES && addend.added.iter().all(|d| d.is_finite());
+        for positions in part.ahead().chunks(ROUND * WORD) {
+            match (has_lanes, E::BYTES) {
+                (true, 2) => add_round::<E, 2>(level, output, part, (positions, addend), (scratch, |s| &mut s.two_byte)),
+                (true, 4) => add_round::<E, 4>(level, output, part, (positions, addend), (scratch, |s| &mut s.four_byte)),
+                _ => add_each::<E>(level, output, part, (positions, addend), scratch),
+            }
         }
     }
 }
@@ -111,57 +112,62 @@ pub(super) fn add<E: Element>(
 #[inline(always)]
 fn add_round<E: Element, const N: usize>(
     level: impl Level,
-    target: &mut Target,
+    output: &mut Output,
     part: &mut SignPart<'_, E::Real>,
-    positions: &[u32],
-    job: &Job<E::Real>,
-    side_by_side: impl Fn(&mut ListScratch) -> &mut [[u8; N]; ROUND * WORD],
+    (positions, addend): (&[u32], &Addend<E::Real>),
+    (scratch, side_by_side): (&mut SparseScratch, impl Fn(&mut SparseScratch) -> &mut [[u8; N]; ROUND * WORD]),
 ) {
-    let Target { run, scratch: SignScratch { lists, .. }, met } = target;
-    let (start, run) = (job.units.start, run.as_chunks_mut::<N>().0.get_mut(job.units.clone()).unwrap_or_default());
-    let alone = kept_alone(level, positions, job, lists);
-    at_each(positions, start, run, side_by_side(lists), |place, to| *to = *place);
+    let Output { run, met } = output;
+    let units = addend.units.clone();
+    let (start, run) = (units.start, run.as_chunks_mut::<N>().0.get_mut(units).unwrap_or_default());
+    let alone = kept_alone(level, positions, addend, scratch);
+    at_each(positions, start, run, side_by_side(scratch), |place, to| *to = *place);
     for ((i, chunk), alone) in positions.chunks(WORD).enumerate().zip(alone) {
         let (minus, all) = (part.next_signs(), inside(0, chunk.len()));
         part.pass(chunk.len());
-        note(chunk, all & !alone, minus, job, lists);
+        note(chunk, all & !alone, minus, addend, scratch);
         let whole = chunk.len().next_multiple_of(LANES);
-        let elements = side_by_side(lists).get_mut(i * WORD..i * WORD + whole).unwrap_or_default();
-        met.nonfinite += u64::from(E::add_in_lanes(elements.as_flattened_mut(), all & alone, minus, job.added));
+        let elements = side_by_side(scratch).get_mut(i * WORD..i * WORD + whole).unwrap_or_default();
+        met.nonfinite += u64::from(E::add_in_lanes(elements.as_flattened_mut(), all & alone, minus, addend.added));
     }
-    at_each(positions, start, run, side_by_side(lists), |place, from| *place = *from);
+    at_each(positions, start, run, side_by_side(scratch), |place, from| *place = *from);
 }
 
 /// Adds to elements one after another.
 #[inline(always)]
 fn add_each<E: Element>(
     level: impl Level,
-    target: &mut Target,
+    output: &mut Output,
     part: &mut SignPart<'_, E::Real>,
-    positions: &[u32],
-    job: &Job<E::Real>,
+    (positions, addend): (&[u32], &Addend<E::Real>),
+    scratch: &mut SparseScratch,
 ) {
-    let alone = kept_alone(level, positions, job, &mut target.scratch.lists);
+    let alone = kept_alone(level, positions, addend, scratch);
     for (chunk, alone) in positions.chunks(WORD).zip(alone) {
         let minus = part.next_signs();
         part.pass(chunk.len());
-        note(chunk, inside(0, chunk.len()) & !alone, minus, job, &mut target.scratch.lists);
+        note(chunk, inside(0, chunk.len()) & !alone, minus, addend, scratch);
         for (i, position) in chunk.iter().enumerate().filter(|(i, _)| alone >> i & 1 == 1) {
-            let added = pick(job.added, minus >> i & 1 == 1);
-            add_to_element::<E>(target.run, *position as usize, added, target.met);
+            let added = pick(addend.added, minus >> i & 1 == 1);
+            add_to_element::<E>(output.run, *position as usize, added, output.met);
         }
     }
 }
 
 /// One bit a position of a round: whether this part alone keeps it. What follows the last position means nothing.
 #[inline(always)]
-fn kept_alone<R>(level: impl Level, positions: &[u32], job: &Job<R>, scratch: &mut ListScratch) -> [u64; ROUND] {
+fn kept_alone<R>(
+    level: impl Level,
+    positions: &[u32],
+    addend: &Addend<R>,
+    scratch: &mut SparseScratch,
+) -> [u64; ROUND] {
     let mut alone = [u64::MAX; ROUND];
     if !scratch.marks.is_empty() {
-        let ListScratch { marks, round_marks, .. } = scratch;
-        at_each(positions, job.units.start, marks, &mut *round_marks, |mark, to| *to = *mark);
+        let SparseScratch { marks, round_marks, .. } = scratch;
+        at_each(positions, addend.units.start, marks, &mut *round_marks, |mark, to| *to = *mark);
         for (alone, marks) in alone.iter_mut().zip(round_marks.as_chunks::<WORD>().0) {
-            *alone = members(level, marks, 1 << job.number);
+            *alone = members(level, marks, 1 << addend.number);
         }
     }
     alone
@@ -169,17 +175,17 @@ fn kept_alone<R>(level: impl Level, positions: &[u32], job: &Job<R>, scratch: &m
 
 /// Notes the positions that other parts keep too.
 #[inline(always)]
-fn note<R>(positions: &[u32], others: u64, minus: u64, job: &Job<R>, scratch: &mut ListScratch) {
+fn note<R>(positions: &[u32], others: u64, minus: u64, addend: &Addend<R>, scratch: &mut SparseScratch) {
     let mut left = others;
     while left != 0 {
         let i = left.trailing_zeros();
         left &= left - 1;
         let Some(position) = positions.get(i as usize) else { return };
-        let at = (*position as usize).wrapping_sub(job.units.start);
+        let at = (*position as usize).wrapping_sub(addend.units.start);
         if let (Some(mark), Some(signs)) = (scratch.marks.get(at), scratch.minus.get_mut(at)) {
-            *signs |= ((minus >> i & 1) as u8) << job.number;
+            *signs |= ((minus >> i & 1) as u8) << addend.number;
             // The first of the parts tells of it.
-            if mark & ((1 << job.number) - 1) == 0 {
+            if mark & ((1 << addend.number) - 1) == 0 {
                 scratch.shared.push(*position);
             }
         }
@@ -192,10 +198,10 @@ pub(super) fn add_shared<E: Element>(
     parts: &[SignPart<'_, E::Real>],
     start: usize,
     (rule, lambda): (OverlapRule, f32),
-    scratch: &mut ListScratch,
+    scratch: &mut SparseScratch,
     met: &mut Met,
 ) {
-    let ListScratch { marks, minus, shared, .. } = scratch;
+    let SparseScratch { marks, minus, shared, .. } = scratch;
     let (mut deltas, mut weights) = ([E::Real::ZERO; MOST_LISTED], [0.0; MOST_LISTED]);
     if met.overlap.is_none() {
         met.overlap = shared.iter().min().map(|position| u64::from(*position));
